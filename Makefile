@@ -2,12 +2,14 @@
 SHELL := /bin/bash
 unexport PYTHONDONTWRITEBYTECODE # where an image sets it, every process would compile all that it imports
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all chaos chaos-controls chaos-senders chaos-senders-controls bench-streams bench-engine bench-senders lint fmt docs up down status logs clean setup setup-lint
+.PHONY: help demo test test-all chaos chaos-controls chaos-senders chaos-senders-controls bench-streams bench-engine bench-senders bench-ingest bench-analytics lint fmt docs up down status logs psql clean setup setup-lint
 
 # ENGINE=compose takes the servers from a container engine instead of native processes.
 ENGINE ?= native
 # Tests wait more than they compute. Each process starts servers of its own; at most 5.
-TEST_PROCESSES ?= 2
+TEST_PROCESSES ?= 3
+# `make test` makes the same random choices each time, so that it fails only by what was changed; SEED= makes new ones.
+SEED ?= 1
 ebbtide := .venv/bin/ebbtide
 with_engine := --engine $(ENGINE)
 
@@ -18,7 +20,8 @@ demo: setup ## Run the whole pipeline on a real purchase log, on real servers, a
 	@$(ebbtide) demo $(ARGS)
 
 test: setup ## Run the tests on real servers (ARGS='-k name' goes to pytest; TEST_PROCESSES=1)
-	@.venv/bin/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --durations 15 $(ARGS)
+	@.venv/bin/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --durations 15 \
+	  $(if $(SEED),--hypothesis-seed $(SEED)) $(ARGS)
 
 test-all: setup ## Run those tests, the long kills and outages of the stream runtime, and properties on many more examples
 	@.venv/bin/pytest -m "slow or not slow" --hypothesis-profile=thorough $(ARGS)
@@ -31,6 +34,12 @@ bench-engine: setup-lint ## Measure only the trigger engine, on one core (ARGS='
 
 bench-senders: setup ## Measure delivery from Kafka to the receiver beside an old revision and others (ARGS='--quick')
 	@.venv/bin/python -m perf.bench_senders $(ARGS)
+
+bench-ingest: setup ## Measure HTTP ingest on real servers beside a plain handler and the ceiling (ARGS='--quick')
+	@.venv/bin/python -m perf.bench_ingest $(ARGS)
+
+bench-analytics: setup ## Measure each question of analysts on 10 million rows, from rollups and from rows (ARGS='--quick')
+	@.venv/bin/python -m perf.bench_analytics $(ARGS)
 
 chaos: setup ## Decide a million events under random trouble, and prove it exact (ARGS='--seed 7'; ARGS=--help)
 	@PYTHONPATH=tests .venv/bin/python -m chaos $(ARGS)
@@ -61,8 +70,9 @@ fmt: setup-lint ## Format the code
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-docs: setup-lint ## Check that docs/triggers.md is up to date (`ebbtide docs` writes it)
+docs: setup ## Check what `ebbtide docs` writes, and docs/analytics.md (`python -m perf.analytics_page` writes it)
 	@$(ebbtide) docs --check
+	@.venv/bin/python -m perf.analytics_page --check
 
 up: setup ## Start Kafka and TimescaleDB (ENGINE=compose: as containers)
 	@$(ebbtide) up $(with_engine)
@@ -75,6 +85,9 @@ status: setup-lint ## Show the servers and their addresses
 
 logs: setup-lint ## Show the servers' logs (ARGS=-f follows them)
 	@$(ebbtide) logs $(with_engine) $(ARGS)
+
+psql: setup-lint ## Open psql on the local instance as ebbtide_analyst, which reads and cannot write (ARGS="-c 'TABLE sends'")
+	@$(ebbtide) psql --analyst -- $(ARGS)
 
 clean: ## Stop the servers; remove .venv, the caches, and .local with all data
 	@if [ -x .venv/bin/python ]; then .venv/bin/python -m infra.local.stop; fi

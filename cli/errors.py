@@ -27,7 +27,7 @@ def one_line(error: Exception) -> str | None:
     names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
     if "cimpl.KafkaException" in names:
         return f"Kafka does not answer ({error.args[0].str()}); `make status` shows what runs, `make up` starts it"
-    if "psycopg.OperationalError" in names:
+    if names & {"psycopg.OperationalError", "psycopg.errors.IdleInTransactionSessionTimeout"}:
         first = str(error).strip().splitlines()[0]
         return f"TimescaleDB does not answer ({first}); `make status` shows what runs, `make up` starts it"
     return _wrong_setting(error, names)
@@ -43,8 +43,8 @@ def _wrong_setting(error: Any, names: set[str]) -> str | None:
     return f"setting EBBTIDE_{'_'.join(map(str, wrong['loc'])).upper()}: {message}"
 
 
-def refuse(error: Exception, line: str) -> NoReturn:
-    """Prints the line and ends the program with the error's exit status."""
+def refuse(error: Exception, line: str, status: int | None = None) -> NoReturn:
+    """Prints the line and ends the program with the error's exit status, or with the given one."""
     from infra.service.worker_slot import SUPERVISOR
 
     if SUPERVISOR in os.environ:  # every line of a worker's log is JSON
@@ -53,4 +53,6 @@ def refuse(error: Exception, line: str) -> NoReturn:
         structlog.get_logger().critical("refused", reason=line)
     else:
         sys.stderr.write(f"ebbtide: {line}\n")
-    raise SystemExit(error.exit_status if isinstance(error, UserError) else EXIT_USAGE)
+    if status is None:
+        status = error.exit_status if isinstance(error, UserError) else EXIT_USAGE
+    raise SystemExit(status)

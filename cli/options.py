@@ -65,3 +65,10 @@ def login() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return ""
+
+
+def person(by: str, does: str = "makes the change") -> str:
+    """Who does something: the given name, or else the login. Raises BadParameter if there is neither."""
+    if name := by.strip() or login():
+        return name
+    raise typer.BadParameter(f"say who {does}: the system knows no login of yours", param_hint="--by")

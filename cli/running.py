@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cli.environment import BOUNCES, SENDERS, STREAMS, Environment
+from cli.environment import BOUNCES, PUBLICATION, SENDERS, STREAMS, WEB, Environment
 from infra.kafka.client import KafkaAway, client_config, require_kafka
 from infra.local.holders import require_free
 from infra.service.health import WorkerIdentity
@@ -64,6 +64,38 @@ def run_bounces_worker(environment: Environment, slot: int) -> None:
 
         _begin(environment, BOUNCES, slot)
         main(settings, WorkerIdentity(slot, _restarts(), settings.bounces_web_port + slot))
+
+
+def run_web_worker(environment: Environment, slot: int) -> None:
+    """The HTTP process of a slot, until a signal; does not return. Under a supervisor it dies with it."""
+    from web.settings import WebSettings
+
+    with _worker_process(slot):
+        settings = environment.settings(WebSettings)
+
+        from web.app import check_start, main
+
+        if SUPERVISOR not in os.environ:  # a supervisor has checked it, and Kafka may be away when it starts one again
+            check_start(settings)
+
+        _begin(environment, WEB, slot)
+        main(settings, WorkerIdentity(slot, _restarts(), settings.http_web_port + slot))
+
+
+def run_profiles_worker(environment: Environment, slot: int) -> None:
+    """The profile worker of a slot, until a signal; does not return. Under a supervisor it dies with it."""
+    from web.settings import ProfileSettings
+
+    with _worker_process(slot):
+        settings = environment.settings(ProfileSettings)
+
+        from web.publication.app import check_start, main
+
+        if SUPERVISOR not in os.environ:  # a supervisor has checked it, and Kafka may be away when it starts one again
+            check_start(settings)
+
+        _begin(environment, PUBLICATION, slot)
+        main(settings, WorkerIdentity(slot, _restarts(), settings.profiles_web_port + slot))
 
 
 @contextmanager

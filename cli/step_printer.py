@@ -44,6 +44,22 @@ class ProgressStep:
             self._bar.stop()
 
 
+def time_left(done: int, total: int | None, began: float) -> str:
+    """How long the rest will take, as `2 min 5 s left`; empty if that cannot be known. It is taken to go on as since
+    `began`, a reading of the monotonic clock."""
+    if not total or not done:
+        return ""
+    return f"{duration_text((time.monotonic() - began) * max(0, total - done) / done)} left"
+
+
+def duration_text(seconds: float) -> str:
+    """A duration in whole seconds, as `2 h 5 min`, `5 min 3 s` or `3 s`."""
+    whole = int(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"
+
+
 class StepPrinter:
     """Prints each step when it ends, and how long it took."""
 

@@ -3,9 +3,7 @@
 import asyncio
 import statistics
 import time
-import uuid
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, LiteralString
@@ -16,8 +14,8 @@ from psycopg import AsyncConnection, Connection
 from psycopg.sql import SQL, Identifier
 from pydantic import Field
 
-from infra.postgres.migrate import migrate
 from perf import results
+from perf.own_database import own_database
 from schemas.commands import DEFAULT_PRIORITY, SendCommand, command_id
 from schemas.outcomes import Reply
 from schemas.vocabulary import LedgerState
@@ -60,25 +58,11 @@ def main(
     """
     settings = {"waiting": waiting, "settled": settled, "snapshot": snapshot, "mails": mails, "rounds": rounds}
     run = LedgerRun(versions=results.versions(("psycopg",)), settings=settings)
-    with own_database(server) as url:
+    with own_database(server, "ledger") as url:
         run.figures = asyncio.run(measure(url, waiting, settled, snapshot, mails, rounds))
     results.append(run, file)
     for name, value in run.figures.items():
         typer.echo(f"{value:>12,.2f}  {name}")
-
-
-@contextmanager
-def own_database(server: str) -> Iterator[str]:
-    """A new database with the ledger's tables."""
-    name = f"bench_ledger_{uuid.uuid4().hex[:8]}"
-    with closing(psycopg.connect(server, autocommit=True)) as connection:
-        connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
-        try:
-            url = server.rpartition("/")[0] + f"/{name}"
-            migrate(url)
-            yield url
-        finally:
-            connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
 
 
 class LedgerRun(results.BenchRun):

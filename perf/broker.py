@@ -172,7 +172,7 @@ class Loader:
         if left or failed:
             raise TimeoutError(f"{left} records for {topic} were not written within {WRITE_S:g} s {failed[:1]}")
 
-    def send_soon(self, topic: str, key: bytes, value: bytes) -> None:
+    def send_soon(self, topic: str, key: bytes | None, value: bytes) -> None:
         """Appends one record within the linger time."""
         self._producer.produce(topic, value, key)
         self._producer.poll(0)

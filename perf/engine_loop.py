@@ -24,8 +24,7 @@ from schemas.topics import COMMANDS, DECISIONS, EVENTS, PROFILES
 from streams.decisions.evaluate import Decider
 from streams.decisions.update import InputRecord, Update
 from streams.runtime.timers import TimerIndex
-from triggers.cases.backtest import play
-from triggers.cases.timelines import Timelines
+from triggers.cases.backtest import BacktestScope, play
 from triggers.cel.conditions import Context, compile_condition
 from triggers.engine.evaluator import Evaluator
 from triggers.loader import load_rules
@@ -72,6 +71,11 @@ class EnginePartition:
         self._decider = Decider(Evaluator(rules, default_zone="UTC"))
         self._timers = TimerIndex()
 
+    def profiles(self, users: int) -> None:
+        """Gives every user a profile with consent."""
+        for user in range(users):
+            self.profile(b"user-%07d" % user, _profile(f"user-{user:07d}"))
+
     def profile(self, key: bytes, value: bytes) -> None:
         """Applies a profile."""
         record = InputRecord(PROFILES.name, 0, 0, key, value)
@@ -117,8 +121,7 @@ def measure(count: int, zipf: bool, events: int, users: int, profiled: bool) -> 
     rules = load_rules(rule_texts(count), {"plain": "0" * 64})
     load_s = time.perf_counter() - began
     partition = EnginePartition(rules)
-    for user in range(users):
-        partition.profile(b"user-%07d" % user, _profile(f"user-{user:07d}"))
+    partition.profiles(users)
     records = list(EngineWorkload(events, users, zipf, count, START_MS).records())
     partition.changed = 0
     partition.touched.clear()
@@ -166,7 +169,7 @@ def backtest_per_s(count: int, events: int, users: int) -> float:
         gc.collect()
         gc.freeze()
         began = time.perf_counter()
-        play(Timelines(rules).read(LogReader(Path(log.name)).events()))
+        play(Evaluator(rules), LogReader(Path(log.name)).events(), scope=BacktestScope())
         return events / (time.perf_counter() - began)
 
 

@@ -48,7 +48,7 @@ def measure(broker: Broker, workload: Workload, partitions: int, report: Report)
         counted = CountedRecords(workload.from_now())
         records = list(counted)
         with MeasuredProcess("commands", receiving, None, broker.home / "logs") as reader:
-            _wait_until_ready(reader)
+            wait_until_ready(reader)
             took_s = _feed(broker, records, seconds)
             ends = broker.ends(EVENTS.name)
             behind = _finish(broker, ends, worker, report)
@@ -67,16 +67,17 @@ def measure(broker: Broker, workload: Workload, partitions: int, report: Report)
         events_per_s=workload.events / took_s,
         seconds=took_s,
         commands=len(receipts),
-        p50_ms=_at(latencies, 0.5),
-        p95_ms=_at(latencies, 0.95),
-        p99_ms=_at(latencies, 0.99),
+        p50_ms=at(latencies, 0.5),
+        p95_ms=at(latencies, 0.95),
+        p99_ms=at(latencies, 0.99),
         max_ms=latencies[-1],
         behind=behind,
         problems=problems,
     )
 
 
-def _wait_until_ready(reader: MeasuredProcess) -> None:
+def wait_until_ready(reader: MeasuredProcess) -> None:
+    """Waits until the reader of commands says that it reads."""
     end = time.monotonic() + READY_S
     while not reader.says(READY):
         reader.check()
@@ -127,5 +128,6 @@ def _latencies(broker: Broker, ends: Ends, receipts: dict[str, float]) -> Iterat
             yield received - at_ms
 
 
-def _at(ordered: Sequence[float], share: float) -> float:
+def at(ordered: Sequence[float], share: float) -> float:
+    """The value below which this share lies."""
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

@@ -12,7 +12,6 @@ import typer
 from infra.postgres.database import AsyncDatabase
 from infra.service.outages import Outage
 from senders.shaping.gcra import PacedLimit
-from senders.shaping.permit_table import PermitRequest
 from senders.shaping.permit_taker import PermitTaker
 from senders.shaping.permits import PermitBook
 from senders.shaping.quantities import SendRate
@@ -37,8 +36,8 @@ async def send(database_url: str, limit: PacedLimit, seconds: float, file: Path)
                 if taking is not None and taking.done():
                     taking.result()
                     taking = None
-                if taking is None and (wanted := book.wanted(taker.reading(), WAITING)):
-                    taking = asyncio.create_task(taker.take([PermitRequest(limit, wanted)]))
+                if taking is None and (wanted := book.request(taker.reading(), WAITING)):
+                    taking = asyncio.create_task(taker.take([wanted]))
                 await asyncio.sleep(LOOK_S)
         finally:
             if taking is not None:

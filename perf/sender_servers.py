@@ -23,6 +23,8 @@ PORT_OFFSET = 330
 PARTITIONS = 16
 LEDGER = r"^(ledger|settled|command)"
 """The tables that delivery keeps commands in, whatever revision made them."""
+KEPT = r"^(ledger$|ledger_outcomes|ledger_ids|settled|command)"
+"""Those of them whose rows stay. The queue and the outbox keep the size of the longest queue so far, for what comes."""
 _MIGRATE = "import sys; from infra.postgres.migrate import migrate; migrate(sys.argv[1])"
 
 
@@ -120,17 +122,17 @@ class SenderServers:
         return int(every[0]), int(ledger[0])
 
     def ledger_bytes(self) -> int:
-        """The size of the ledger's tables with their indexes, at rest."""
+        """The size of the tables that keep what is settled, with their indexes, at rest."""
         with self.connection() as connection:
             names = connection.execute(
-                "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND relname ~ %s", [LEDGER]
+                "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND relname ~ %s", [KEPT]
             ).fetchall()
             for (name,) in names:
                 connection.execute(f"VACUUM {name}")
             sizes = connection.execute(
                 """SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class
                    WHERE relkind = 'r' AND relname ~ %s""",
-                [LEDGER],
+                [KEPT],
             ).fetchone()
         return int(sizes[0]) if sizes else 0
 

@@ -1,7 +1,9 @@
 """JSON on the wire by orjson, checked by the topic's model; and the partitioner that every writer shares."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from functools import cache
+from types import NoneType
+from typing import Any, TypeVar, get_args
 
 import orjson
 from murmurhash2 import murmurhash2
@@ -29,8 +31,18 @@ class DecodeError(ValueError):
 
 
 def encode(fact: BaseModel) -> bytes:
-    """The fact as JSON bytes. Fields that are None are left out."""
-    return orjson.dumps(fact.model_dump(mode="json", exclude_none=True))
+    """The fact as JSON bytes. Fields that are None are left out, except those that must be there."""
+    data = fact.model_dump(mode="json", exclude_none=True)
+    for name in _nullable(type(fact)):
+        data.setdefault(name, None)
+    return orjson.dumps(data)
+
+
+@cache
+def _nullable(model: type[BaseModel]) -> tuple[str, ...]:
+    """The required fields that may be None."""
+    fields = model.model_fields.items()
+    return tuple(name for name, field in fields if field.is_required() and NoneType in get_args(field.annotation))
 
 
 def decode(model: type[M], raw: bytes | None) -> M:

@@ -4,16 +4,25 @@ from typing import Annotated
 
 from pydantic import Field
 
+from schemas.brands import BrandName
+from schemas.budgets import Budget
 from schemas.digests import digest
 from schemas.types import Address, Fact, Id, Instant, Name, Properties
 
 DEFAULT_PRIORITY = 50
 MAX_PRIORITY = 100
 """The lowest is 0."""
+MAX_BUDGETS = 16
+"""Of one command: its trigger's, and those of the policies that it obeys."""
 
 
 class SendCommand(Fact):
-    """One message to one user. Keyed by `user_id`. `to` is set only if the rule writes an address."""
+    """One message to one user, or one call of an endpoint. Keyed by `user_id`.
+
+    `to` is set only if the rule writes an address. `purpose` is the consent that it needs: with a brand,
+    `brand/purpose`. On the channel `webhook` (`schemas.endpoints`), `template` is the endpoint's name and
+    `template_hash` is empty: delivery takes the endpoint as it is published when it sends.
+    """
 
     id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
     trigger: Name
@@ -26,7 +35,10 @@ class SendCommand(Fact):
     template: Name
     template_hash: str
     variant: str | None = None
+    brand: BrandName | None = None
     purpose: Name
+    budgets: Annotated[tuple[Budget, ...], Field(max_length=MAX_BUDGETS)] | None = None
+    """What delivery must have room in before it lets the command through."""
     data: Properties = Field(default_factory=dict)
     decided_at: Instant
     expires_at: Instant

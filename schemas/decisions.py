@@ -31,6 +31,7 @@ class Decision(Fact):
     reason: Reason | None = None
     gates: list[GateAnswer] = Field(default_factory=list)
     event_ids: list[str] = Field(default_factory=list)
+    """What began the occurrence, its newest entry if that is another, and the event that its last `wait_for` met."""
     inputs: Properties = Field(default_factory=dict)
     decided_at: Instant
     command_id: str | None = None

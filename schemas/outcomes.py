@@ -6,7 +6,7 @@ from pydantic import Field
 
 from schemas.digests import digest
 from schemas.types import Count, Id, Instant, Name, PublishedFact
-from schemas.vocabulary import HARD, OutcomeKind
+from schemas.vocabulary import HARD, Evidence, OutcomeKind
 
 
 class Reply(PublishedFact):
@@ -30,6 +30,11 @@ class Outcome(PublishedFact):
     user_id: Id
     trigger: Name | None = None
     purpose: Name | None = None
+    step: Name | None = None
+    variant: str | None = None
+    decided_at: Instant | None = None
+    """When streams decided the command. Like the four before, it says what the command was, where the writer knows."""
+    channel: Literal["email", "webhook"] = "email"
     kind: OutcomeKind
     time: Instant
     provider: Annotated[str, Field(max_length=128)] = ""
@@ -39,6 +44,8 @@ class Outcome(PublishedFact):
     classifier_hash: str | None = None
     attempt: Count = 0
     machine: bool | Literal["unknown"] = "unknown"
+    evidence: Evidence | None = None
+    """By what `machine` was found, of what a reader did."""
     url: Annotated[str, Field(max_length=2048)] | None = None
 
     @property

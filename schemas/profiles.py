@@ -44,3 +44,5 @@ class Profile(PublishedFact):
     locale: Annotated[str, Field(max_length=35)] | None = None
     attributes: Properties = Field(default_factory=dict)
     consent: ConsentByPurpose = Field(default_factory=dict)
+    paused_until: Instant | None = None
+    """Until then the user wants no mail that needs consent. Consent stays as it is."""

@@ -1,12 +1,15 @@
 """What `rules` and `control` carry: texts by their hash, the manifest that names a whole set, and the switches."""
 
 import hashlib
+from collections.abc import Collection
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from schemas.brands import Brand
+from schemas.endpoints import Endpoint
 from schemas.types import Count, Fact, Instant, Name
 from schemas.vocabulary import PauseMode
 
@@ -34,11 +37,13 @@ class SetFile(Fact):
     since: Count
     at: Instant
     by: str = ""
+    folder: Annotated[str, Field(max_length=128)] = ""
+    """Of a template that belongs to a brand: the brand's folder."""
 
     @property
     def name(self) -> str:
-        """The file's name without its folders and its suffix: a template's name."""
-        return PurePosixPath(self.path).stem
+        """A template's name: the file's, without suffix and folders other than its brand's."""
+        return template_name(self.path, self.folder)
 
 
 class Manifest(Fact):
@@ -52,8 +57,12 @@ class Manifest(Fact):
     """The files of every set; empty in a manifest of an older program, which knew only the texts."""
     restores: Count | None = None
     """The number of the earlier manifest that this one goes back to."""
+    endpoints: list[Endpoint] = Field(default_factory=list)
+    """Where webhooks go, from the documents of all sets."""
     pinned: dict[str, Instant] = Field(default_factory=dict)
     """Texts of earlier sets that running occurrences may have begun with, and when each was replaced."""
+    brands: list[Brand] = Field(default_factory=list)
+    """The brands of all sets, for delivery, which reads no rules."""
 
 
 DELIVERY = "delivery"
@@ -101,6 +110,18 @@ class Control(Fact):
     def in_force(self, now: datetime) -> bool:
         """Whether its time is not over."""
         return self.until is None or now < self.until
+
+
+def brand_folder(path: str, folders: Collection[str]) -> str:
+    """The brand's folder that a template lies in directly; empty if it lies in none of these."""
+    parent = PurePosixPath(path).parent.name
+    return parent if parent in folders else ""
+
+
+def template_name(path: str, folder: str) -> str:
+    """A template's name by its file, behind its brand's folder, which may be empty."""
+    stem = PurePosixPath(path).stem
+    return f"{folder}/{stem}" if folder else stem
 
 
 CURRENT = "current"

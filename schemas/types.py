@@ -18,8 +18,13 @@ def _utc(moment: datetime) -> datetime:
         raise ValueError("outside of the years 1 to 9999 in UTC") from None
 
 
+def has_control(text: str) -> bool:
+    """Whether the text has a control character, such as a line feed."""
+    return _CONTROL.search(text) is not None
+
+
 def _no_control(text: str) -> str:
-    if _CONTROL.search(text):
+    if has_control(text):
         raise ValueError("control characters are not allowed")
     return text
 
@@ -33,7 +38,8 @@ Line = Annotated[str, AfterValidator(_no_control)]
 Id = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(_no_control)]
 """An identifier given by a publisher: opaque, one line, at most 256 characters."""
 
-NAME = r"[A-Za-z][A-Za-z0-9_.:/-]{0,127}"
+LONGEST_NAME = 128
+NAME = rf"[A-Za-z][A-Za-z0-9_.:/-]{{0,{LONGEST_NAME - 1}}}"
 Name = Annotated[str, StringConstraints(pattern=f"^{NAME}$")]
 """A name that people write: triggers, templates, purposes, event types."""
 

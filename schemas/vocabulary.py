@@ -22,6 +22,7 @@ class Reason(StrEnum):
     SUPPRESSED = "suppressed"
     NO_CONSENT = "no_consent"
     PROFILE_UNKNOWN = "profile_unknown"
+    USER_PAUSED = "user_paused"
     CONDITION = "condition"
     CONDITION_ERROR = "condition_error"
     HOLDOUT = "holdout"
@@ -64,6 +65,48 @@ class OutcomeKind(StrEnum):
     UNSUBSCRIBED = "unsubscribed"
     REINSTATED = "reinstated"
     """A person lifted the suppression of the user's address."""
+
+
+class Evidence(StrEnum):
+    """What tells whether a person or a machine opened, clicked or unsubscribed."""
+
+    HEAD = "head"
+    """A request for the headers alone."""
+    HIDDEN_LINK = "hidden_link"
+    """A link that no reader can see."""
+    BOT_AGENT = "bot_agent"
+    """A program that says that it is one, or says nothing."""
+    BURST = "burst"
+    """Several links of one mail within two seconds."""
+    EARLY_CLICK = "early_click"
+    """Within a minute of acceptance, without an open before it, and not as browsers follow a link."""
+    PREFETCH = "prefetch"
+    """A request that says that nobody reads yet, or that a proxy made within a minute of acceptance."""
+    PROXY = "proxy"
+    """A proxy of a mailbox provider: it may act for a reader, or for nobody."""
+    ONE_CLICK = "one_click"
+    """The mailbox provider's own button (RFC 8058)."""
+    NAVIGATION = "navigation"
+    """More than a minute after acceptance, as browsers follow a link that somebody clicks."""
+    PAGE_POST = "page_post"
+    """A form of our page that was sent."""
+    NONE = "none"
+    """Nothing that tells."""
+
+
+MACHINES = frozenset(
+    {
+        Evidence.HEAD,
+        Evidence.HIDDEN_LINK,
+        Evidence.BOT_AGENT,
+        Evidence.BURST,
+        Evidence.EARLY_CLICK,
+        Evidence.PREFETCH,
+    }
+)
+"""By these it was a machine, for sure or probably."""
+PEOPLE = frozenset({Evidence.NAVIGATION, Evidence.PAGE_POST})
+"""By these it was a person. The rest leaves it open."""
 
 
 class ProblemCause(StrEnum):
@@ -109,6 +152,8 @@ class SuppressionReason(StrEnum):
     NO_RECIPIENT = "no_recipient"
     SUPPRESSED = "suppressed"
     NO_CONSENT = "no_consent"
+    USER_PAUSED = "user_paused"
+    """The user asked for no mail for a time."""
     DISCARDED = "discarded"
     """A person paused its trigger, its purpose or everything, and asked for nothing to be kept."""
 
@@ -130,8 +175,13 @@ class DeliveryReason(StrEnum):
     CONSENT_STALE = "consent_stale"
     VIEW_BEHIND = "view_behind"
     PAUSED = "paused"
+    BUDGET = "budget"
+    """More commands than a budget allows: it waits until a person releases or discards it, or it expires."""
     TEMPLATE_MISSING = "template_missing"
     TEMPLATE_INVALID = "template_invalid"
+    BRAND_MISSING = "brand_missing"
+    SIGNING_KEY_MISSING = "signing_key_missing"
+    """The brand names a key that this worker does not have, or that does not sign yet."""
     UNDEFINED = "undefined"
     RENDER_LIMIT = "render_limit"
     RENDER_ERROR = "render_error"
@@ -151,6 +201,16 @@ class DeliveryReason(StrEnum):
     LIMITED = "limited"
     """A limit, a suspension or a server that is away: the detail says which, and until when."""
     WORKER_LOST = "worker_lost"
+    ENDPOINT_MISSING = "endpoint_missing"
+    SECRET_MISSING = "secret_missing"  # noqa: S105  # a reason
+    DESTINATION_REFUSED = "destination_refused"
+    """The endpoint's host has an address that the settings do not allow."""
+    UNREACHABLE = "unreachable"
+    HTTP_STATUS = "http_status"
+    """The endpoint answered with another status than 2xx; the reply says which."""
+    ENDPOINT_GONE = "endpoint_gone"
+    """The endpoint answered 410: it wants no webhook any more."""
+    RETRIES_USED = "retries_used"
     SETTLED = "settled"
     """A person decided what becomes of a mail in doubt."""
 
@@ -232,6 +292,14 @@ ENGAGEMENT = frozenset(
     }
 )
 """What the receiver or the reader did; every other kind is our own delivery's answer."""
+
+OUTCOME_EVENTS = frozenset(
+    {
+        *(f"email.{kind.value}" for kind in OutcomeKind),
+        *(f"webhook.{kind.value}" for kind in set(OutcomeKind) - ENGAGEMENT - {OutcomeKind.REINSTATED}),
+    }
+)
+"""The events that outcomes are to rules."""
 
 NEVER_ACCEPTED = frozenset({OutcomeKind.SUPPRESSED, OutcomeKind.EXPIRED, OutcomeKind.REFUSED, OutcomeKind.FAILED})
 """The outcomes that give a cap's reservation back: the message was never accepted by anybody."""

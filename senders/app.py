@@ -1,24 +1,26 @@
 """Delivery from start to exit: what must be there before it starts, signals, and exit statuses.
 
-Several such processes share the work by partition. `run` ends when `stop` is set, or with the first error that waiting
-does not fix. In both cases mails in flight get their answer first, within `stop_within_s`.
+Several such processes share the work by partition. `run` waits for Kafka, ends when `stop` is set, or with the first
+error that waiting does not fix. In both cases mails in flight get their answer first, within `stop_within_s`.
 """
 
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import structlog
-from confluent_kafka import KafkaException
 
-from infra.kafka.client import KafkaAway
-from infra.kafka.connection import AccessDenied, Connection, connect_admin
-from infra.kafka.partition_counts import TopicsMissing, shared_partition_count
-from infra.kafka.retry import error_of
-from infra.service.ending import CRASHED, OVERDUE, Deadline, block_signals, leave, stop_when_signalled
+from infra.kafka.connection import AccessDenied, Connection
+from infra.kafka.partition_counts import (
+    CONNECT_S,
+    TopicsMissing,
+    ask_partition_count,
+    partition_count_once_there,
+)
+from infra.service.ending import Deadline, run_until_signalled
 from infra.service.health import WorkerIdentity
-from infra.service.logs import configure_logging
-from infra.service.tasks import StillRunning, run_in_thread
+from infra.service.outages import Outage
 from schemas.topics import COMMANDS, CONTROL, DEAD_LETTERS, DECISIONS, OUTCOMES, PROFILES, RULES
 from senders.bounces.classifier import load_classifier
 from senders.bounces.rule_files import InvalidBounceRules
@@ -32,10 +34,11 @@ from senders.shaping.findings import InvalidShaping, ShapingUnreadable
 from senders.shaping.reload import ShapingReload
 
 NEEDED = (COMMANDS, PROFILES, OUTCOMES, DECISIONS, RULES, CONTROL, DEAD_LETTERS)
-KAFKA_TIMEOUT_S = 10.0
+
+ASK_S = 3.0
+"""How long Kafka may take to answer a worker that starts, before its log says that it is away."""
 
 _REFUSALS = (
-    KafkaAway,
     AccessDenied,
     TopicsMissing,
     RealMailRefused,
@@ -52,27 +55,9 @@ def main(settings: SenderSettings, identity: WorkerIdentity | None = None) -> No
 
     Never returns. Raises UserError if it cannot start. A worker with an identity serves its pages.
     """
-    block_signals()
-    configure_logging(**({} if identity is None else {"slot": identity.slot}))
     deadline = Deadline(settings.stop_within_s + END_WITHIN_S)
-    try:
-        asyncio.run(_until_signalled(settings, deadline, identity))
-    finally:
-        deadline.arm()  # a UserError goes on to the command line, and that must end in time too
-
-
-async def _until_signalled(settings: SenderSettings, deadline: Deadline, identity: WorkerIdentity | None) -> None:
-    """Ends the process from within the loop, because `asyncio.run` waits at its end without a bound."""
-    stop = asyncio.Event()
-    stop_when_signalled(stop, deadline)
-    try:
-        await run(settings, stop, deadline.arm, identity)
-    except _REFUSALS:
-        raise
-    except Exception as error:  # noqa: BLE001  # it is logged, and ends the process
-        structlog.get_logger("senders.app").critical("crashed", exc_info=error)
-        leave(OVERDUE if isinstance(error, StillRunning) and error.__cause__ is None else CRASHED)
-    leave(0)
+    deliver = partial(run, settings, ending=deadline.arm, identity=identity)
+    run_until_signalled(deliver, "senders.app", deadline, identity, refusals=_REFUSALS)
 
 
 async def run(
@@ -107,19 +92,21 @@ async def run(
 async def _start(
     settings: SenderSettings, ending: Callable[[], None], identity: WorkerIdentity | None
 ) -> DeliveryProcess:
-    partitions, signer, routes, reload = await _prepare(settings)
+    signer, routes, reload = await _prepare(settings)
+    partitions = await partition_count_once_there(
+        lambda: user_partitions(settings.connection, ASK_S), Outage("kafka"), lambda: None
+    )
     return DeliveryProcess(settings, partitions, signer, routes, reload, ending, identity)
 
 
-async def _prepare(settings: SenderSettings) -> tuple[int, dkim.Signer, LaneRoutes, ShapingReload | None]:
+async def _prepare(settings: SenderSettings) -> tuple[dkim.Signer, LaneRoutes, ShapingReload | None]:
     signer = dkim.load_signer(settings.dkim_domain, settings.dkim_selector, settings.dkim_key, settings.dkim_keys)
     load_classifier(settings.bounce_rules)
     reload = None if settings.shaping is None else ShapingReload(settings.shaping)
     routes = _routes(settings, reload)
     with suppress(Unreachable):  # delivery waits for a name that does not resolve yet, as for a server that is away
         await routes.check()
-    partitions = await run_in_thread("ask-topics", lambda: user_partitions(settings.connection))
-    return partitions, signer, routes, reload
+    return signer, routes, reload
 
 
 def _routes(settings: SenderSettings, reload: ShapingReload | None) -> LaneRoutes:
@@ -130,20 +117,15 @@ def _routes(settings: SenderSettings, reload: ShapingReload | None) -> LaneRoute
 
 def check_start(settings: SenderSettings) -> int:
     """Raises UserError if no worker can start with these settings; returns how many partitions there are."""
-    return asyncio.run(_prepare(settings))[0]
+    asyncio.run(_prepare(settings))
+    return user_partitions(settings.connection)
 
 
-def user_partitions(connection: Connection, timeout_s: float = KAFKA_TIMEOUT_S) -> int:
+def user_partitions(connection: Connection, timeout_s: float = CONNECT_S) -> int:
     """How many partitions the user-keyed topics have.
 
     Raises KafkaAway if Kafka does not answer, TopicsMissing if topics are missing or disagree, and AccessDenied.
     """
     user_keyed = [topic.name for topic in NEEDED if topic.layout == "user_keyed"]
     others = [topic.name for topic in NEEDED if topic.layout != "user_keyed"]
-    try:
-        return shared_partition_count(connect_admin(connection, timeout_s), user_keyed, others)
-    except KafkaException as exception:
-        raise KafkaAway(
-            f"Kafka does not answer at {connection.servers} ({error_of(exception).name()}); "
-            "`make status` tells what runs, `make up` starts it"
-        ) from None
+    return ask_partition_count(connection, user_keyed, others, timeout_s)

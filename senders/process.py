@@ -19,23 +19,28 @@ from infra.service.health import WorkerIdentity
 from infra.service.outages import Outage
 from infra.service.tasks import StillRunning, end_tasks, run_in_thread
 from infra.service.watchdog import Watchdog, where
+from schemas.people import PersonHasher
 from senders.channels.lane_routes import LaneRoutes
 from senders.content import dkim
+from senders.content.brand_book import BrandBook
 from senders.content.mail_builder import MailBuilder
 from senders.content.templates import TemplateCache
 from senders.control_reader import ControlReader
+from senders.delivery.webhooks.webhooks import WebhookParts
 from senders.delivery.worker import DeliveryWorker, LaneDatabases, WorkerParts
 from senders.monitoring.metrics import SenderMetrics
 from senders.monitoring.monitor import Monitor
+from senders.policy.endpoints import EndpointBook
 from senders.policy.recipients import AddressHasher
 from senders.policy.recipients_feed import RecipientsFeed
 from senders.policy.send_check import SendCheck
 from senders.policy.switches import DeliverySwitches
 from senders.queue.intake import CommandIntake
+from senders.queue.link_sweep import LinkSweep
 from senders.queue.outbox_relay import OutboxRelay
 from senders.queue.removal_sweep import RemovalSweep
 from senders.queue.writer import LedgerWriter
-from senders.recorder import Recorder
+from senders.recording.recorder import Recorder
 from senders.settings import SenderSettings
 from senders.shaping.reload import ShapingReload
 from senders.template_reader import TemplateReader
@@ -71,10 +76,13 @@ class DeliveryProcess:
         relay = Outage("relay")
         outages = (*self._stores.outages, relay, Outage("kafka"))
         metrics = SenderMetrics(identity.restarts if identity else 0)
-        hasher = AddressHasher(settings.suppression_key.get_secret_value().encode())
+        people = PersonHasher(settings.erasure_key.get_secret_value().encode())
+        hasher = AddressHasher(settings.suppression_key.get_secret_value().encode(), people)
         self._switches = DeliverySwitches()
-        templates = TemplateCache()
-        parts = self._worker_parts(signer, templates, hasher, reload, relay, metrics)
+        templates, brands = TemplateCache(), BrandBook()
+        secrets = {name: secret.get_secret_value() for name, secret in settings.webhook_secrets.items()}
+        self._endpoints = EndpointBook(secrets, lambda: self._call(self._worker.endpoints_changed))
+        parts = self._worker_parts(signer, templates, brands, hasher, reload, relay, metrics)
         self._worker = DeliveryWorker(settings, parts)
         self._outbox_relay = OutboxRelay(
             settings.connection,
@@ -83,11 +91,16 @@ class DeliveryProcess:
             self._worker.wake,
             self._watchdog,
         )
+        sweeps = self._async_database()
         self._removal_sweep = RemovalSweep(
-            self._async_database(), lambda: self._worker.held, self._outbox_relay.wake, self._watchdog, metrics
+            sweeps, lambda: self._worker.held, self._outbox_relay.wake, self._watchdog, metrics
         )
+        kept = timedelta(days=settings.link_days)
+        self._link_sweep = LinkSweep(sweeps, lambda: self._worker.held, kept, self._watchdog)
         batch_readers = self._batch_readers(partitions, hasher, metrics)
-        self._readers = {name: reader.run for name, reader in batch_readers.items()} | self._log_readers(templates)
+        self._readers = {name: reader.run for name, reader in batch_readers.items()} | self._log_readers(
+            templates, brands
+        )
         positions = {reader.group: reader.positions for reader in batch_readers.values()}
         self._monitor = Monitor(
             self._worker,
@@ -104,6 +117,7 @@ class DeliveryProcess:
         self,
         signer: dkim.Signer,
         templates: TemplateCache,
+        brands: BrandBook,
         hasher: AddressHasher,
         reload: ShapingReload | None,
         relay: Outage,
@@ -114,15 +128,24 @@ class DeliveryProcess:
         return WorkerParts(
             database=self._async_database(),
             lease_database=self._async_database(),
-            writer=LedgerWriter(self._async_database(), self.owner, check, watchdog, metrics),
+            writer=LedgerWriter(self._async_database(planned_once=True), self.owner, check, watchdog, metrics),
             lane_databases=LaneDatabases(self._async_database(), self._async_database(), self._async_database()),
             trace_database=self._async_database(),
             routes=self.routes,
             relay_outage=relay,
             reload=reload,
             templates=templates,
-            mail_builder=MailBuilder(signer, settings.sender, settings.unsubscribe_url, settings.feedback_sender),
+            brands=brands,
+            mail_builder=MailBuilder(
+                signer,
+                settings.sender,
+                settings.link_pages,
+                settings.tracking,
+                settings.unsubscribe_url,
+                settings.feedback_sender,
+            ),
             switches=self._switches,
+            webhooks=WebhookParts(self._endpoints, self._async_database(), self._async_database()),
             hasher=hasher,
             owner=self.owner,
             on_answer=lambda: self._outbox_relay.wake(),
@@ -131,12 +154,14 @@ class DeliveryProcess:
             mail_observer=metrics,
         )
 
-    def _log_readers(self, templates: TemplateCache) -> dict[str, Callable[[], None]]:
+    def _log_readers(self, templates: TemplateCache, brands: BrandBook) -> dict[str, Callable[[], None]]:
         """What reads whole topics into memory, by the names of the threads."""
         connection, halt, beat = self._settings.connection, self._halt, self._watchdog.beat
         control = ControlReader(connection, self._switches, halt, lambda: self._call(self._worker.wake), beat)
         return {
-            "template-reader": TemplateReader(connection, templates, halt, beat=beat).run,
+            "template-reader": TemplateReader(
+                connection, templates, halt, beat=beat, brands=brands, endpoints=self._endpoints
+            ).run,
             "control-reader": control.run,
         }
 
@@ -167,6 +192,7 @@ class DeliveryProcess:
                 settings.sender_instance,
                 metrics,
                 ledger_observer=metrics,
+                hasher=hasher.people,
             ),
         }
 
@@ -175,10 +201,10 @@ class DeliveryProcess:
         self._databases.append(database)
         return database
 
-    def _async_database(self) -> AsyncDatabase:
+    def _async_database(self, *, planned_once: bool = False) -> AsyncDatabase:
         """A connection to the ledger for one task."""
         ledger = self._stores.ledger
-        database = AsyncDatabase(ledger.url, ledger.outage, self._watchdog.beat)
+        database = AsyncDatabase(ledger.url, ledger.outage, self._watchdog.beat, planned_once=planned_once)
         self._async_databases.append(database)
         return database
 
@@ -215,6 +241,7 @@ class DeliveryProcess:
             "worker": self._worker.run(),
             "outbox-relay": self._outbox_relay.run(),
             "removal-sweep": self._removal_sweep.run(),
+            "link-sweep": self._link_sweep.run(),
             "ledger-gauges": self._monitor.measure_ledger(),
         }
         tasks = {name: asyncio.create_task(coroutine, name=name) for name, coroutine in coroutines.items()}

@@ -21,6 +21,8 @@ from infra.kafka.security import KafkaSecuritySettings
 from infra.postgres.settings import DatabaseSettings
 from schemas.types import Line, Name
 from schemas.vocabulary import TRANSACTIONAL
+from senders.content.links import LinkKeys, LinkPages
+from senders.content.mail_builder import Tracking
 from senders.content.message import Mailbox
 
 InDoubtPolicy = Literal["hold", "resend"]
@@ -29,6 +31,9 @@ _OLD_TLS_WORDS = {"never": "off", "offered": "opportunistic"}
 Domain = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,253}$")]
 BounceKeys = tuple[Annotated[SecretStr, Field(min_length=16)], ...]
 """The keys of return paths, as a JSON array: the first one signs, each verifies, so that they can be rotated."""
+
+LinkSecrets = tuple[Annotated[SecretStr, Field(min_length=16)], ...]
+"""The keys of links in mails, as a JSON array: the first one signs, each verifies, so that they can be rotated."""
 
 
 def _is_address(text: str) -> str:
@@ -96,9 +101,22 @@ class SenderSettings(KafkaSecuritySettings, DatabaseSettings):
     idle_connection_s: PositiveFloat = 30.0
 
     mail_from: Line = "Ebbtide <mail@ebbtide.example>"
+    public_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#]+$", max_length=300)] | None = None
+    """The origin under which recipients reach the pages, such as `https://mail.shop.example`. Without it, and without
+    keys, mails have no links of ours."""
+    link_keys: LinkSecrets = ()
+    track_opens: bool = True
+    """Whether mails have an open pixel, unless their template says otherwise."""
+    track_clicks: bool = True
+    """Whether links of mails lead over ours, unless their template says otherwise."""
+    hidden_link: bool = False
+    """Whether mails whose clicks are tracked have a link that no reader sees, by which machines are known."""
+    link_days: Annotated[int, Field(ge=36)] = 400
+    """For how long links of mails lead to their addresses after the last mail that has them: recipients click in old
+    mails. Longer than commands are known, since a mail may leave late."""
     unsubscribe_url: Annotated[str, StringConstraints(pattern=r"^https://[!-~]+$", max_length=900)] | None = None
-    """Where one click unsubscribes (RFC 8058), with `{command_id}` in it, on one line of at most 998 (RFC 5322, 2.1.1).
-    Without it the two headers are left out."""
+    """A page elsewhere on which one click unsubscribes (RFC 8058), if there is no `public_url`, with `{command_id}` in
+    it, on one line of at most 998 (RFC 5322, 2.1.1). Without either the two headers are left out."""
     dkim_domain: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,253}$")] = "ebbtide.example"
     dkim_selector: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,63}$")] = "demo"
     dkim_key: Path = Path(".local/dkim.pem")
@@ -109,6 +127,9 @@ class SenderSettings(KafkaSecuritySettings, DatabaseSettings):
 
     suppression_key: SecretStr
     """The secret under which suppressed addresses are hashed. Another secret means an empty suppression list."""
+
+    erasure_key: SecretStr = SecretStr("")
+    """The key by which erased people are recognised. A process without it ends once somebody was erased."""
 
     bounce_domain: Domain | None = None
     """The domain of the return paths, each of which names its mail and is signed; without it, and without keys, the
@@ -123,6 +144,15 @@ class SenderSettings(KafkaSecuritySettings, DatabaseSettings):
     in_doubt: dict[Name, InDoubtPolicy] = Field(default={TRANSACTIONAL: "resend"})
     """What to do with a mail whose acceptance is unknown, by purpose; `hold` if the purpose is not named."""
     consent_stale_s: PositiveFloat = 5.0
+    webhook_secrets: dict[Name, SecretStr] = Field(default={})
+    """The secrets that endpoints name, as a JSON object: those that sign are `whsec_` and base64."""
+    webhook_private_hosts: tuple[Annotated[str, AfterValidator(str.lower)], ...] = ()
+    """Hosts of endpoints that may have private, loopback or own addresses, and get plain requests."""
+    webhook_connections: Annotated[int, Field(ge=1, le=100)] = 8
+    """Calls of one endpoint on their way at once, by one worker."""
+    webhook_retry_first_s: PositiveFloat = 5.0
+    """The wait after a first call that was not taken. Each further one doubles it, as long as retries are left."""
+    webhook_retry_longest_s: PositiveFloat = 21600.0
     template_wait_s: PositiveFloat = 30.0
     """A template is published before the first command that names it, so a longer absence is an error."""
     stop_within_s: PositiveFloat = 3.0
@@ -153,6 +183,12 @@ class SenderSettings(KafkaSecuritySettings, DatabaseSettings):
             raise ValueError("smtp_user needs smtp_tls=verified: a password goes only over verified TLS")
         return self
 
+    @model_validator(mode="after")
+    def _can_sign_links(self) -> Self:
+        if self.public_url is not None and not self.link_keys:
+            raise ValueError("public_url needs link_keys: links that nobody signs could be forged")
+        return self
+
     @field_validator("smtp_tls", mode="before")
     @classmethod
     def _has_no_old_word(cls, word: object) -> object:
@@ -175,6 +211,19 @@ class SenderSettings(KafkaSecuritySettings, DatabaseSettings):
     def sender(self) -> Mailbox:
         """The sender of a mail whose template names none."""
         return Mailbox.parse(self.mail_from)
+
+    @property
+    def link_pages(self) -> LinkPages | None:
+        """The pages that links of mails lead to."""
+        if self.public_url is None:
+            return None
+        return LinkPages(self.public_url, LinkKeys([key.get_secret_value() for key in self.link_keys]))
+
+    @property
+    def tracking(self) -> Tracking:
+        """Which uses of mails are tracked."""
+        uses = {"opens": self.track_opens, "clicks": self.track_clicks}
+        return Tracking(frozenset(use for use, tracked in uses.items() if tracked), self.hidden_link)
 
     def policy(self, purpose: str) -> InDoubtPolicy:
         """What to do with a mail of this purpose whose acceptance is unknown."""

@@ -13,6 +13,8 @@ from mode import Service
 from infra.kafka.connection import Connection
 from infra.service.health import WorkerIdentity
 from infra.service.pages import Pages, PageServer
+from schemas.topics import BROADCASTS
+from streams.decisions.broadcasts import SLICE
 from streams.decisions.journal import CheckpointJournal
 from streams.decisions.partitioning import INPUTS, OUTPUTS, user_partitions
 from streams.decisions.processor import DecisionProcessor
@@ -88,6 +90,7 @@ def create_app(settings: StreamSettings, identity: WorkerIdentity) -> faust.App:
             slot=str(identity.slot),
             connection=connection,
             inputs=tuple(topic.name for topic in INPUTS),
+            weights={BROADCASTS.name: SLICE},
             partitions=user_partitions(connection),
             checkpoint_s=settings.commit_interval_s,
             other_topics=tuple(topic.name for topic in OUTPUTS),  # rules and control: the feed itself never goes back

@@ -1,10 +1,11 @@
 """Fixtures that more than one test file uses. What stands behind them is in modules beside this one."""
 
+import gc
 import os
 import random
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from drivers.open_clients import require_no_open_clients
@@ -29,6 +30,17 @@ def pytest_configure(config: pytest.Config) -> None:
     """Gives property tests a fresh seed at each run, unless `--hypothesis-seed` names one."""
     if config.getoption("hypothesis_seed", None) is None:
         config.option.hypothesis_seed = str(random.SystemRandom().randrange(2**32))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Hides from the garbage collector what collection makes: it lasts, and each full collection would read it anew."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -81,8 +93,16 @@ def servers(request: pytest.FixtureRequest) -> Iterator[RealServers]:
 
 @pytest.fixture
 def database_url(servers: RealServers) -> Iterator[str]:
-    """A database of the test's own: empty but for the extension timescaledb."""
+    """A database of the test's own, migrated."""
     url = servers.create_database()
+    yield url
+    servers.drop_database(url)
+
+
+@pytest.fixture
+def empty_database_url(servers: RealServers) -> Iterator[str]:
+    """A database of the test's own, empty but for the extension timescaledb."""
+    url = servers.create_database(empty=True)
     yield url
     servers.drop_database(url)
 

@@ -5,33 +5,42 @@ from collections.abc import Mapping as AbstractMapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from schemas.brands import Brand
+from schemas.commands import MAX_BUDGETS
+from schemas.endpoints import Endpoint
 from schemas.rules import text_hash
 from schemas.wording import nearest, quoted
 from triggers.checks.allow_comments import AllowComments, without_allowed
 from triggers.checks.arrival_order import order_hint, order_note
 from triggers.checks.case_mistakes import check_case_mistakes
-from triggers.checks.catalogue import check_events, read_catalogue
+from triggers.checks.case_rules import check_other_rules
+from triggers.checks.catalogue import check_events
 from triggers.checks.costs import Cost, cost_notes, costs
 from triggers.checks.memory_notes import memory_notes
 from triggers.checks.never_sends import check_never_sends
 from triggers.checks.unreachable_caps import check_unreachable_caps
 from triggers.checks.unused import check_never_given, check_unused
-from triggers.language.diagnostics import Diagnostic, InvalidRules, Report, SourceFile
+from triggers.checks.without_user import broadcast_notes, warn_of_the_unheard
+from triggers.language.brand_document import read_brand
+from triggers.language.catalogue_document import read_catalogue
+from triggers.language.diagnostics import Diagnostic, InvalidRules, Report, SourceFile, in_publication
 from triggers.language.document_reader import DocumentReader
-from triggers.language.documents import PolicyDocument, TriggerDocument
+from triggers.language.documents import BrandDocument, PolicyDocument, TriggerDocument
+from triggers.language.endpoint_document import read_endpoint
 from triggers.language.expressions import References
-from triggers.language.keys import KINDS
+from triggers.language.keys import KEYS_OF_KINDS, KINDS
 from triggers.language.metric_document import read_metric
 from triggers.language.policy_document import read_policy
 from triggers.language.score_document import read_score
 from triggers.language.segment_document import read_segment
 from triggers.language.trigger_document import read_trigger
 from triggers.language.yaml_tree import MappingNode, Node, ScalarNode, documents
-from triggers.rules.rule import Metric, Pattern, Policy, Score, Segment, Send, Trigger
+from triggers.rules.policies import obeys
+from triggers.rules.rule import Metric, Pattern, Policy, Score, Segment, Trigger, WaitFor
 from triggers.rules.ruleset import Pin, RuleSet
 
 _HOW_TO_DEFINE = {"template": "write it beside the rules, in templates/{name}.liquid"}
-T = TypeVar("T", Trigger, Score, Metric, Segment, Policy)
+T = TypeVar("T", Trigger, Score, Metric, Segment, Policy, Brand, Endpoint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,8 @@ class RuleFindings:
     costs: list[Cost]
     rules: RuleSet | None = None
     """The rule set; None if there is a problem."""
+    brands: Sequence[BrandDocument] = ()
+    """The brands as far as they could be read."""
 
 
 @dataclass(slots=True)
@@ -59,6 +70,8 @@ class _Files:
     metrics: dict[str, Metric] = field(default_factory=dict)
     segments: dict[str, Segment] = field(default_factory=dict)
     policies: dict[str, Policy] = field(default_factory=dict)
+    brands: dict[str, Brand] = field(default_factory=dict)
+    endpoints: dict[str, Endpoint] = field(default_factory=dict)
     documents: list[tuple[DocumentReader, MappingNode, Trigger | None]] = field(default_factory=list)
     """What each document says, with the trigger that it is."""
     places: dict[tuple[str, str], Diagnostic] = field(default_factory=dict)
@@ -77,6 +90,15 @@ class _Files:
             if isinstance(name, ScalarNode) and name.text in self.policies
         ]
 
+    def brand_documents(self) -> list[BrandDocument]:
+        """The brands with where they are written."""
+        named = ((document.report, node, node.items.get("brand")) for document, node, _ in self.documents)
+        return [
+            BrandDocument(report, node, self.brands[name.text])
+            for report, node, name in named
+            if next(iter(node.items)) == "brand" and isinstance(name, ScalarNode) and name.text in self.brands
+        ]
+
     def ruleset(self, pinned: AbstractMapping[Pin, Trigger] | None = None) -> RuleSet:
         """All of it as one set, with what occurrences keep of earlier texts."""
         return RuleSet(
@@ -85,7 +107,9 @@ class _Files:
             tuple(self.policies.values()),
             metrics=self.metrics.values(),
             segments=self.segments.values(),
+            endpoints=self.endpoints.values(),
             pinned=pinned or {},
+            brands=self.brands.values(),
         )
 
 
@@ -101,21 +125,34 @@ def load_rules(
     `check` gives the warnings.
     """
     found = _read(files, dict(templates))
-    diagnostics = found.diagnostics()
-    if not all(diagnostic.is_warning for diagnostic in diagnostics):
-        raise InvalidRules(diagnostics)
+    _refuse(in_publication(found.diagnostics()))
     return found.ruleset(pinned)
 
 
-def pinned_triggers(files: Sequence[SourceFile], templates: AbstractMapping[str, str]) -> dict[Pin, Trigger]:
-    """The triggers of texts that were replaced, by (hash of the text, name).
+def load_to_try(files: Sequence[SourceFile], templates: AbstractMapping[str, str]) -> RuleSet:
+    """As `load_rules`, for cases and backtests, which need no template to exist."""
+    found = _read(files, dict(templates))
+    _refuse(found.diagnostics())
+    return found.ruleset()
+
+
+def _refuse(diagnostics: list[Diagnostic]) -> None:
+    if not all(diagnostic.is_warning for diagnostic in diagnostics):
+        raise InvalidRules(diagnostics)
+
+
+def pinned_triggers(
+    files: Sequence[SourceFile], templates: AbstractMapping[str, str], current: Sequence[SourceFile] = ()
+) -> dict[Pin, Trigger]:
+    """The triggers of texts that were replaced, by (hash of the text, name). Their brands are those of `current` texts.
 
     They were whole when they were published. What does not load any more, or sends what is no longer there, is left
     out.
     """
+    brands = _read_documents(current, {}, only="brand").brands if files else {}
     found: dict[Pin, Trigger] = {}
     for file in files:
-        alone = _read_documents([file], dict(templates))
+        alone = _read_documents([file], dict(templates), brands, only="trigger")
         if all(diagnostic.is_warning for report in alone.reports for diagnostic in report.diagnostics):
             found |= {
                 (each.rule_hash, name): each for name, each in alone.triggers.items() if _sends_what_is_there(each)
@@ -124,7 +161,7 @@ def pinned_triggers(files: Sequence[SourceFile], templates: AbstractMapping[str,
 
 
 def _sends_what_is_there(trigger: Trigger) -> bool:
-    return all(step.template_hash for step in trigger.steps if isinstance(step, Send))
+    return all(send.template_hash for send in trigger.messages)
 
 
 def check(
@@ -148,7 +185,9 @@ def inspect(
     events, reports = read_catalogue(catalogue)
     if events is not None:
         for document, _, trigger in found.documents:
-            check_events(events, document.report, document.references, document.expressions.uses, _entry_types(trigger))
+            entry, awaited = _entry_types(trigger), _awaited_types(trigger)
+            check_events(events, document.report, document.references, document.expressions.uses, entry, awaited)
+            warn_of_the_unheard(events, document)
     found.reports += reports
     written = [
         TriggerDocument(p.report, node, p.expressions.uses, t) for p, node, t in found.documents if t is not None
@@ -164,6 +203,8 @@ def inspect(
         if events is None:
             check_case_mistakes([document for document, _, _ in found.documents], found.scores)
             check_never_given(found.documents, written)
+        if events is not None:
+            of_the_set += broadcast_notes(events, [document for document, _, _ in found.documents])
     notes = sorted([*_order_notes(written), *cost_notes([document for document, _, _ in found.documents]), *of_the_set])
     return RuleFindings(
         without_allowed(found.diagnostics(), allowed),
@@ -171,6 +212,7 @@ def inspect(
         tuple(found.triggers.values()),
         costs([(document, node) for document, node, _ in found.documents]),
         rules,
+        found.brand_documents(),
     )
 
 
@@ -180,6 +222,12 @@ def _entry_types(trigger: Trigger | None) -> tuple[str, ...]:
     if not all(isinstance(source, Pattern) for source in sources):
         return ()
     return tuple(name for source in sources if isinstance(source, Pattern) for name in source.types)
+
+
+def _awaited_types(trigger: Trigger | None) -> tuple[str, ...]:
+    """The types of event for which a trigger's steps wait."""
+    steps = trigger.steps if trigger is not None else ()
+    return tuple(name for step in steps if isinstance(step, WaitFor) for name in step.pattern.types)
 
 
 def _order_notes(written: Sequence[TriggerDocument]) -> Iterator[Diagnostic]:
@@ -202,27 +250,51 @@ def _read(files: Sequence[SourceFile], templates: dict[str, str]) -> _Files:
     found = _read_documents(files, templates)
     for report, references in found.references:
         _check_references(found, report, references)
+    for document, node, trigger in found.documents:
+        if trigger is not None:
+            _check_budgets(found, document.report, node, trigger)
     return found
 
 
-def _read_documents(files: Sequence[SourceFile], templates: dict[str, str]) -> _Files:
-    found = _Files(templates)
+def _check_budgets(found: _Files, report: Report, node: MappingNode, trigger: Trigger) -> None:
+    of_policies = [each for each in found.policies.values() if each.budget is not None and obeys(trigger, each)]
+    count = len(trigger.budgets) + len(of_policies)
+    if count > MAX_BUDGETS:
+        message = f"{quoted(trigger.name)} has {count} budgets with those of its policies; at most {MAX_BUDGETS}"
+        report.add(node.index, "invalid-value", message, "say more in the `for` of policies, or put budgets together")
+
+
+def _read_documents(
+    files: Sequence[SourceFile],
+    templates: dict[str, str],
+    brands: AbstractMapping[str, Brand] | None = None,
+    only: str | None = None,
+) -> _Files:
+    """What the files say, or only their documents of one kind. Brands come first, because triggers read theirs."""
+    found = _Files(templates, brands=dict(brands or {}))
+    nodes: list[tuple[Report, Node, str]] = []
     for source in files:
         report = Report(source)
         found.reports.append(report)
         rule_hash = text_hash(source.text.encode("utf-8", "replace").decode())
-        nodes = documents(report, KINDS)
-        if not nodes and not report.diagnostics:
+        read = documents(report, KEYS_OF_KINDS)
+        if not read and not report.diagnostics:
             report.add(0, "empty-file", "there is no document in this file", "as in trigger: welcome; or remove it")
-        for node in nodes:
-            report.attempt(lambda node=node, h=rule_hash, r=report: _document(found, r, node, h), None)  # type: ignore[misc]
+        nodes += [(report, node, rule_hash) for node in read]
+    for report, node, rule_hash in sorted(nodes, key=lambda each: _kind(each[1]) != "brand"):
+        if only in (None, _kind(node)):
+            report.attempt(lambda n=node, h=rule_hash, r=report: _document(found, r, n, h), None)  # type: ignore[misc]
     return found
 
 
+def _kind(node: Node) -> str:
+    return next(iter(node.items), "") if isinstance(node, MappingNode) else ""
+
+
 def _document(found: _Files, report: Report, node: Node, rule_hash: str) -> None:
-    document = DocumentReader(report, found.templates)
+    document = DocumentReader(report, found.templates, found.brands)
     found.references.append((report, document.references))
-    kind = next(iter(node.items), "") if isinstance(node, MappingNode) else ""
+    kind = _kind(node)
     if not isinstance(node, MappingNode) or kind not in KINDS:
         _not_a_kind(report, node, kind)
         return
@@ -242,6 +314,12 @@ def _document(found: _Files, report: Report, node: Node, rule_hash: str) -> None
         segment = read_segment(document, node)
         if segment is not None:
             _define(found, report, place, kind, segment, found.segments)
+    elif kind == "brand":
+        brand = read_brand(document, node)
+        if brand is not None:
+            _define(found, report, place, kind, brand, found.brands)
+    elif kind == "endpoint":
+        _define(found, report, place, kind, read_endpoint(document, node), found.endpoints)
     else:
         _define(found, report, place, kind, read_policy(document, node), found.policies)
 
@@ -276,6 +354,9 @@ def _check_references(found: _Files, report: Report, references: References) -> 
         (references.segments, found.segments, "segment"),
         (references.templates, found.templates, "template"),
         (references.policies, found.policies, "policy"),
+        ([(name, index) for name, index, _ in references.others], found.triggers, "trigger"),
+        (references.brands, found.brands, "brand"),
+        (references.endpoints, found.endpoints, "endpoint"),
     )
     for named, known, kind in checks:
         for name, index in named:
@@ -289,6 +370,7 @@ def _check_references(found: _Files, report: Report, references: References) -> 
         if metric in found.metrics and not _keeps(found.metrics[metric], kept):
             hint = f"give it `{kept}: EXPR`, as in {kept}: event.{'total' if kept == 'sum' else 'sku'}"
             report.add(index, "metric-field", f"the metric {quoted(metric)} keeps no `{kept}`", hint)
+    check_other_rules(report, references, found.triggers)
 
 
 def _nearest_name(kind: str, name: str, known: AbstractMapping[str, object]) -> str:

@@ -1,14 +1,14 @@
 """What documents a rule file holds: their kinds and names, their texts, and whether two say the same."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from triggers.language.diagnostics import Report, SourceFile
-from triggers.language.keys import KINDS
+from triggers.language.keys import KEYS_OF_KINDS, KINDS
 from triggers.language.yaml_tree import MappingNode, Node, ScalarNode, documents
 
 
@@ -31,7 +31,7 @@ class Outline:
 
 def outline(source: SourceFile) -> list[Outline]:
     """The documents of a file in their order; what has no kind and name is left out."""
-    nodes = [node for node in documents(Report(source), KINDS) if isinstance(node, MappingNode)]
+    nodes = [node for node in documents(Report(source), KEYS_OF_KINDS) if isinstance(node, MappingNode)]
     found = []
     for number, node in enumerate(nodes):
         end = nodes[number + 1].index if number + 1 < len(nodes) else len(source.text)
@@ -42,6 +42,13 @@ def outline(source: SourceFile) -> list[Outline]:
             text = _without_end(source.text[node.index : end])
             found.append(Outline(kind, name.text, line, text, {key: _plain(item) for key, item in node.items.items()}))
     return found
+
+
+def brand_folders(sources: Iterable[SourceFile]) -> frozenset[str]:
+    """The folders of templates that the brands of rule files name."""
+    brands = (each for source in sources if "brand:" in source.text for each in outline(source) if each.kind == "brand")
+    named = (brand.values.get("templates") for brand in brands)
+    return frozenset(folder for folder in named if isinstance(folder, str))
 
 
 def _plain(node: Node) -> Any:

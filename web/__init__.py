@@ -1,1 +1,1 @@
-"""HTTP edges: event ingest, tracking, preferences, console. Nothing is served yet; the README says what is missing."""
+"""HTTP edges: ingest of events and profiles, and the pages of recipients."""

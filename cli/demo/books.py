@@ -83,8 +83,8 @@ def command_of(mail: ReceivedMail) -> str:
     return found.group(1).decode() if found else ""
 
 
-def reconcile(books: Books, dns_record: bytes, selector: str, domain: str, clicked: int) -> list[Check]:
-    """Every equation that must hold; `clicked` is how many opens and clicks were published."""
+def reconcile(books: Books, dns_record: bytes, selector: str, domain: str, engaged_by_readers: int) -> list[Check]:
+    """Every equation that must hold; `engaged_by_readers` is how often readers opened, clicked and unsubscribed."""
     sends = [d for d in books.decisions if d.outcome is DecisionOutcome.SEND]
     ids = [c.id for c in books.commands]
     states = Counter(LedgerState(state) for state in books.ledger.values())
@@ -120,9 +120,9 @@ def reconcile(books: Books, dns_record: bytes, selector: str, domain: str, click
         _equal("rows in decisions = decisions", books.rows["decisions"], len({d.id for d in books.decisions})),
         _equal("rows in deliveries = delivery outcomes", books.rows["deliveries"], len(answers)),
         Check(
-            "rows in engagement = opens and clicks",
-            books.rows["engagement"] == len(engaged) == clicked,
-            f"{books.rows['engagement']:,} rows, {clicked:,} published",
+            "rows in engagement = what readers did",
+            books.rows["engagement"] == len(engaged) == engaged_by_readers,
+            f"{books.rows['engagement']:,} rows, {engaged_by_readers:,} opens, clicks and unsubscribes",
         ),
     ]
 

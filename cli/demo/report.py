@@ -1,29 +1,25 @@
 """The demo's summary: what was sent, what was not and why, and whether the books balance."""
 
+import time
 from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
-import psycopg
 from rich.console import Console
 from rich.table import Table
 
+from cli.analytics.answers import analyst, ask
+from cli.analytics.questions import named
+from cli.analytics.tables import text_lines
 from cli.demo.block import BLOCKED, Block
 from cli.demo.books import Books, Check, as_text, event_to_mail
 from cli.environment import Environment
 from schemas.vocabulary import OutcomeKind
 
-QUERIES = {
-    "Deliveries by result": "SELECT kind, count(*) AS mails FROM deliveries GROUP BY kind ORDER BY mails DESC",
-    "Decisions by rule and reason": """
-        SELECT trigger, outcome, coalesce(reason, '-') AS reason, count(*) AS decisions
-        FROM decisions GROUP BY 1, 2, 3 ORDER BY 1, decisions DESC""",
-    "Opens and clicks per ten seconds": """
-        SELECT time_bucket('10 seconds', time) AS bucket, kind, count(*) AS readers
-        FROM engagement GROUP BY 1, 2 ORDER BY 1, 2""",
-}
+QUESTIONS = ("funnel-by-trigger", "withheld", "engagement-by-day")
+"""What analysts ask first (docs/analytics.md); the answers come from the rollups that the recorder has kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +98,7 @@ def show(console: Console, report: DemoReport, environment: Environment) -> None
     _rates(console, report)
     _block(console, report.block)
     _one_mail(console, report.books)
-    _queries(console, environment)
+    _questions(console, environment)
     console.print(_books(report.checks))
     console.print(
         "\nLook around (the demo's data stays until the next demo):\n"
@@ -178,24 +174,18 @@ def _one_mail(console: Console, books: Books) -> None:
     console.print("\n".join(f"  │ {line}" for line in as_text(mail.raw).splitlines()), markup=False, highlight=False)
 
 
-def _queries(console: Console, environment: Environment) -> None:
-    with psycopg.connect(environment.database_url) as connection:
-        for title, query in QUERIES.items():
-            cursor = connection.execute(query)
-            table = Table(title_justify="left")
-            for column in cursor.description or ():
-                table.add_column(column.name)
-            for row in cursor.fetchall():
-                table.add_row(*(_cell(value) for value in row))
-            console.print(f"\n[bold]{title}[/]")
-            console.print(" ".join(query.split()), style="dim", markup=False, highlight=False)
-            console.print(table)
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%H:%M:%S")
-    return str(value)
+def _questions(console: Console, environment: Environment) -> None:
+    today = datetime.now(UTC).date()
+    period = {"since": (today - timedelta(days=1)).isoformat(), "until": (today + timedelta(days=1)).isoformat()}
+    with analyst(environment.database_url) as connection:
+        for question in map(named, QUESTIONS):
+            began_s = time.perf_counter()
+            found = ask(connection, question, {**period, "trigger": "%", **question.values({})})
+            took_ms = (time.perf_counter() - began_s) * 1e3
+            console.print(f"\n[bold]{question.asks}[/]")
+            command = f"ebbtide query {question.name} --instance {environment.instance}"
+            console.print(f"{command}    ({took_ms:.0f} ms)", style="dim", markup=False, highlight=False)
+            console.print("\n".join(text_lines(found)), markup=False, highlight=False, soft_wrap=True)
 
 
 def _books(checks: list[Check]) -> Table:

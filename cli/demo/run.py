@@ -9,20 +9,29 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import psycopg
+from psycopg.sql import SQL
 
+from cli.backtest.run import run_in_memory
+from cli.backtest.tables import show_backtest
 from cli.demo import cdnow
 from cli.demo.block import NO_BLOCK, SHAPING, SINK_SCRIPT, BlockAct
 from cli.demo.books import Check, read_books, reconcile
 from cli.demo.crowd import NORTHMAIL, Crowd, Sizes, gather, last_purchases, mailbox, profile, shift_to_present
+from cli.demo.hindsight import act_on_rules
 from cli.demo.history import check_history, read_history
+from cli.demo.http_feed import REFUSED, HttpFeed, track
+from cli.demo.person import act_on_person
+from cli.demo.readers import ReaderActions, Readers, check_leaving, check_reading
 from cli.demo.report import DemoReport, Kill
 from cli.demo.workers import DemoProcesses
-from cli.environment import Environment
+from cli.environment import WEB, Environment
 from cli.manifests.publication import apply_folder
-from cli.rules.backtesting import run_backtest, show_backtest
+from cli.operations.new_keys import add_server_key
 from cli.rules.event_log import LogReader
 from cli.rules.rule_folder import Folder
 from cli.running import make_dkim_key
@@ -33,16 +42,15 @@ from infra.kafka.topic_reader import read_all
 from infra.kafka.topic_setup import ensure_topics
 from infra.local import name_server
 from infra.local.engine import Engine
+from infra.local.sink_mails import read_messages
 from infra.postgres.migrate import migrate
-from schemas.codec import decode, encode
+from infra.service.page_client import read_page
+from schemas.codec import encode
 from schemas.errors import UserError
-from schemas.outcomes import Outcome
-from schemas.topics import COMMANDS, DECISIONS, DEMO_PARTITIONS, EVENTS, OUTCOMES, PROFILES
-from schemas.vocabulary import OutcomeKind
+from schemas.topics import BROADCASTS, COMMANDS, DECISIONS, DEMO_PARTITIONS, EVENTS, OUTCOMES, PROFILES
 from senders.content.dkim import dns_record, load_key
-from triggers.cases.timelines import Timelines
 
-INPUTS = (EVENTS.name, PROFILES.name, OUTCOMES.name)
+INPUTS = (EVENTS.name, PROFILES.name, OUTCOMES.name, BROADCASTS.name)
 GROUPS = {
     "ebbtide-streams": INPUTS,
     "ebbtide-senders": (COMMANDS.name,),
@@ -50,10 +58,15 @@ GROUPS = {
     "ebbtide-recipients": (PROFILES.name, OUTCOMES.name),
 }
 FEED_PER_S = 800
+FEED_BATCH = 40
+LEAVING = 2
+"""Readers who unsubscribe."""
 DRAIN_TIMEOUT_S = 180.0
 SETTLE_S = 4
 """Timers fire within a second of their instant; their commands are on Kafka well before this time has passed."""
 DOMAIN, SELECTOR = "mail.cd-harbour.example", "demo"
+ORIGIN = f"https://{DOMAIN}"
+"""Where links in mails lead if this machine's own pages are not for this instance. Readers use a local port anyway."""
 
 
 class DemoFailed(UserError):
@@ -72,12 +85,16 @@ class Demo:
         self.printer = printer
         self.seed = seed
         self.sizes = Sizes()
+        self.secret = ""
+        self.refused: list[dict[str, Any]] = []
+        self.origin: str = environment.own_pages.get("public_url", ORIGIN)
         self.variables = {
             **os.environ,
             **environment.variables(),
             "EBBTIDE_DKIM_DOMAIN": DOMAIN,
             "EBBTIDE_DKIM_SELECTOR": SELECTOR,
             "EBBTIDE_MAIL_FROM": f"CD Harbour <hello@{DOMAIN}>",
+            "EBBTIDE_PUBLIC_URL": self.origin,
             "EBBTIDE_SHAPING": str(SHAPING),
             "EBBTIDE_DNS_SERVERS": json.dumps([f"{name_server.HOST}:{environment.ports.smtp}"]),
             "EBBTIDE_DANE": "false",
@@ -105,8 +122,7 @@ class Demo:
             log = self._write_log(purchases)
             printer.say(f"[bold]ebbtide backtest {self.folder.root} --events {relative(log)}[/]")
             with printer.step("backtest of the whole log, by event time", len(purchases)) as step:
-                timelines = Timelines(self.folder.load()).read(LogReader(log).events())
-                tested = run_backtest(timelines, step.at)
+                tested = run_in_memory(self.folder.load(), LogReader(log).events(step.at))
             show_backtest(printer.console, tested)
             with printer.step("start Kafka and TimescaleDB, migrate, create topics"):
                 starting.result()
@@ -115,6 +131,7 @@ class Demo:
         self._start_sink()
         self._start_streams()
         self.workers.start("senders", "run", "senders", "--instance", environment.instance)
+        self._start_http()
         return self._live(purchases, tested.crossings())
 
     def _start_sink(self) -> None:
@@ -123,6 +140,13 @@ class Demo:
         where = ("--port", str(self.environment.ports.smtp), "--dir", str(self.sink))
         script = ("--script", str(SINK_SCRIPT), "--keep-mails")
         self.workers.start("sink", *where, *script, module="infra.local.sink_server")
+
+    def _start_http(self) -> None:
+        """Makes a write key and starts the HTTP process and what publishes profiles: the live events need them."""
+        with psycopg.connect(self.environment.database_url) as connection:
+            self.secret = add_server_key(connection, "demo", datetime.now(UTC), by="demo")
+        for part in ("web", "profiles"):
+            self.workers.start(part, "run", part, "--instance", self.environment.instance)
 
     def _start_streams(self) -> None:
         self.workers.start("streams", "run", "streams", "--instance", self.environment.instance)
@@ -170,49 +194,64 @@ class Demo:
             act = BlockAct(environment, self.sink, printer, self.workers.check, self.seed)
             block = act.run([each for each in crowd.browsers if mailbox(each).endswith(f"@{NORTHMAIL}")])
             self._drain(progress, crowd.last_due)
-            engaged = self._engage()
+            readers_did = self._engage()
             self._drain(progress, crowd.last_due)
             live_s = (datetime.now(UTC) - live_from).total_seconds()
         with printer.step("read the books, check every signature"):
             books = read_books(kafka, self.environment.database_url, self.sink, live_from)
             record = dns_record(load_key(self.environment.dkim_key)).encode()
-            checks = reconcile(books, record, SELECTOR, DOMAIN, engaged)
+            checks = reconcile(books, record, SELECTOR, DOMAIN, readers_did.count)
             found = f"{mailed_by_backfill:,} commands"
             checks.append(Check("the backfill mailed nobody", mailed_by_backfill == 0, found))
             act.explain()
             checks += block.checks()
+            suppressed = self._count("suppressions WHERE reason = 'unsubscribed'")
+            checks += [check_reading(readers_did), check_leaving(books, readers_did, suppressed, LEAVING)]
+            what = ", ".join(f"{each['field']} {each['reason']}" for each in self.refused)
+            checks.append(Check("an event without a name is refused by HTTP", len(self.refused) == 1, what))
         with printer.step("replay the journal, and compare"):
             history = read_history(kafka, INPUTS)
             checks += check_history(history, self.folder.load())
+        checks += act_on_rules(environment, self.folder, books, live_from, printer)
+        checks += act_on_person(environment, printer)
         kill = Kill(_half(crowd), history.first_checkpoint_after(killed_s))
         live_events = len(crowd.events) + block.orders
         return DemoReport(books, checks, total, backfill_s, live_events, live_s, self.seed, kill, block)
 
     def _feed(self, crowd: Crowd) -> float:
-        """Publishes the live events at a steady rate, with two broken records; kills the stream worker half-way.
+        """Sends the live events by HTTP at a steady rate; kills the stream worker half-way.
 
+        Two broken records go to Kafka itself, since the HTTP process would refuse them, as it refuses one item here.
         Returns the time of the kill, in seconds since the epoch.
         """
-        killed_s = 0.0
-        with (
-            self.printer.step("live: browsing, carts and orders", len(crowd.events)) as step,
-            Publisher(self.environment.kafka) as publisher,
-        ):
+        self._await_http()
+        with Publisher(self.environment.kafka) as publisher:
             publisher.send(EVENTS.name, b"customer-00001", b"{not json")
             publisher.send(EVENTS.name, b"customer-00002", b'{"id": "no-type", "user_id": "customer-00002"}')
+        killed_s = 0.0
+        with (
+            self.printer.step("live, by HTTP: browsing, carts and orders", len(crowd.events)) as step,
+            HttpFeed(self.environment.ports.http, self.secret) as feed,
+        ):
             started = time.monotonic()
-            for number, event in enumerate(crowd.events):
-                if number == len(crowd.events) // 20:
-                    for changed in crowd.profiles:
-                        publisher.send(PROFILES.name, changed.user_id.encode(), encode(changed))
-                publisher.send(EVENTS.name, str(event.user_id).encode(), encode(event))
+            self.refused = feed.refused([REFUSED, *map(track, crowd.events[:FEED_BATCH])])
+            for number in range(FEED_BATCH, len(crowd.events), FEED_BATCH):
+                feed.send(crowd.events[number : number + FEED_BATCH])
+                if number == _whole_batches(len(crowd.events) // 20):
+                    feed.identify(crowd.profiles)
                 if number == _half(crowd):
                     killed_s = self._kill_streams(number)
-                ahead = started + number / FEED_PER_S - time.monotonic()
-                if ahead > 0.02:
-                    time.sleep(ahead)
-                    step.at(number)
+                time.sleep(max(0.0, started + number / FEED_PER_S - time.monotonic()))
+                step.at(number)
         return killed_s
+
+    def _await_http(self) -> None:
+        """Waits until the HTTP process takes events."""
+        deadline = time.monotonic() + DRAIN_TIMEOUT_S
+        port = self.environment.page_port(WEB)
+        while (found := read_page(port, "/ready")) is None or found[0] != HTTPStatus.OK:
+            self._check(deadline, {"HTTP processes that are not ready": 1})
+            time.sleep(0.1)
 
     def _kill_streams(self, after: int) -> float:
         self.workers.kill("streams")
@@ -221,20 +260,13 @@ class Demo:
         self.printer.say(f"  [yellow]kill -9[/] the stream worker after {after:,} live events, and start it again")
         return killed_s
 
-    def _engage(self) -> int:
-        """Publishes opens and clicks for a random share of the accepted mails; returns how many."""
-        rng = random.Random(self.seed)
-        now = datetime.now(UTC)
-        published = 0
-        found = [decode(Outcome, m.value()) for m in read_all(self.environment.kafka, OUTCOMES.name)]
-        accepted = sorted((o for o in found if o.kind is OutcomeKind.ACCEPTED), key=lambda o: o.command_id)
-        with self.printer.step("readers open and click"), Publisher(self.environment.kafka) as publisher:
-            for outcome in accepted:
-                for kind, share in ((OutcomeKind.OPENED, 0.4), (OutcomeKind.CLICKED, 0.15)):
-                    if rng.random() < share:
-                        publisher.send(OUTCOMES.name, outcome.user_id.encode(), encode(_engagement(outcome, kind, now)))
-                        published += 1
-        return published
+    def _engage(self) -> ReaderActions:
+        """Readers follow the links of their mails, by HTTP. Returns what they did, once all of it is recorded."""
+        with self.printer.step("readers open, click, and two unsubscribe") as step:
+            with Readers(self.origin, self.environment.ports.http) as readers:
+                readers_did = readers.read(list(read_messages(self.sink)), random.Random(self.seed), LEAVING)
+            self._wait(step, lambda: readers_did.count - self._count("engagement"), readers_did.count)
+        return readers_did
 
     def _drain(self, progress: Progress, last_due: datetime) -> None:
         """Waits until every timer of the run has fired and every reader is at the end, twice in a row."""
@@ -263,29 +295,23 @@ class Demo:
             raise DemoFailed(f"not drained within {DRAIN_TIMEOUT_S:g} s: {left}; see {self.environment.home / 'logs'}")
 
     def _waiting_in_ledger(self) -> int:
-        query = "SELECT count(*) FROM ledger WHERE state IN ('admitted', 'started', 'deferred')"
+        return self._count("ledger WHERE state IN ('admitted', 'started', 'deferred')")
+
+    def _count(self, rows: str) -> int:
+        query = SQL("SELECT count(*) FROM {}").format(SQL(rows))
         with psycopg.connect(self.environment.database_url) as connection:
             row = connection.execute(query).fetchone()
         return int(row[0]) if row else 0
 
 
 def _half(crowd: Crowd) -> int:
-    return len(crowd.events) // 2
+    return _whole_batches(len(crowd.events) // 2)
+
+
+def _whole_batches(number: int) -> int:
+    return number - number % FEED_BATCH
 
 
 def relative(path: Path) -> Path:
     """The path as a person would type it here."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def _engagement(accepted: Outcome, kind: OutcomeKind, now: datetime) -> Outcome:
-    return Outcome(
-        id=f"{kind}-{accepted.command_id}",
-        command_id=accepted.command_id,
-        user_id=accepted.user_id,
-        kind=kind,
-        time=now,
-        provider="simulated",
-        machine=False,
-        url="https://cd-harbour.example/" if kind is OutcomeKind.CLICKED else None,
-    )

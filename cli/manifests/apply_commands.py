@@ -1,6 +1,7 @@
-"""`ebbtide apply` and `plan`: publish a folder as a set, or show what that would change."""
+"""`ebbtide apply`: publish a folder as a set, or a saved plan."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -11,10 +12,14 @@ from cli.manifests.plan_text import By, DryRun, Yes, confirm_plan, print_publish
 from cli.options import EXIT_FAILED, AsJson, Format, Instance, console, login
 
 if TYPE_CHECKING:
-    from cli.manifests.publication import PublicationPlan
+    from cli.manifests.preparation import PreparedSet, SetRequest
+    from cli.manifests.saved_plan import SavedPlan
     from cli.rules.checking import CheckResult
 
 Paths = Annotated[list[Path], typer.Argument(help="Rule files, or folders of them.", show_default=False)]
+PathsOrPlan = Annotated[
+    list[Path], typer.Argument(help="Rule files, folders of them, or one saved plan.", show_default=False)
+]
 Catalogue = Annotated[
     Path | None,
     typer.Option("--events", help="The event catalogue; default: events.yaml beside the rules.", dir_okay=False),
@@ -31,8 +36,18 @@ AllowEmpty = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class ApplyOptions:
+    """How to publish: who does it, whether to ask, and what to print."""
+
+    by: str
+    yes: bool
+    dry_run: bool
+    as_json: bool
+
+
 def apply(
-    paths: Paths,
+    paths: PathsOrPlan,
     events: Catalogue = None,
     name: SetName = "default",
     yes: Yes = False,
@@ -43,110 +58,88 @@ def apply(
     by: By = "",
     as_json: AsJson = False,
 ) -> None:
-    """Publish rules and templates as one set. Running workers use them at once.
+    """Publish rules and templates as one set, or a saved plan. Running workers use them at once.
 
     It shows what it adds, changes and removes, and asks before it removes anything: the running occurrences of a
     removed trigger end. Scripts pass --yes. The rules of other sets do not change. If the set has a problem, nothing is
-    published, and the current rules stay in force.
+    published, and the current rules stay in force. A file that `ebbtide plan --out` wrote is published as it was
+    planned, unless other rules became current since.
 
-    Exits with 1 if it finds a problem or you answer no, with 2 if --yes or --allow-empty is missing.
+    Exits with 1 if it finds a problem or you answer no, with 2 if --yes or --allow-empty is missing or a saved plan is
+    outdated.
 
-    Example: `ebbtide apply mine --set shop`
+    Example: `ebbtide apply mine --set shop`, `ebbtide apply shop.plan --yes`
     """
-    from cli.manifests.history import read_rules
-    from cli.manifests.publication import plan_folder, publish
-    from cli.manifests.set_checks import check_among, may_be_valid
-    from cli.rules.checking import check_paths
+    from cli.manifests.preparation import RefusedSet, SetRequest, prepare
+    from cli.manifests.saved_plan import is_plan, read_plan
 
-    checked = check_paths(paths, events, may_be_empty=allow_empty)
-    if not may_be_valid(checked):
-        _refuse(checked, as_json)
-    kafka = Environment.of(instance).kafka
-    log = read_rules(kafka)
-    if take_from is not None:
-        log.require_set(take_from, log.files())
-    plan = plan_folder(log, checked.folder, name, take_from)
-    others = [file for file in plan.files if file.set != name]
-    if others:
-        checked = check_among(checked, log, others)
-    if checked.wrong:
-        _refuse(checked, as_json)
-    _refuse_empty(plan, name, paths, allow_empty)
-    folder = checked.folder
-    command = _typed("apply", paths, name, allow_empty=allow_empty, take_from=take_from)
+    environment, request = Environment.of(instance), SetRequest(name, take_from, allow_empty)
+    options = ApplyOptions(by or login(), yes, dry_run, as_json)
+    if is_plan(paths) and (events is not None or request != SetRequest("default")):
+        raise typer.BadParameter("a saved plan knows its set and its options; give it alone", param_hint="PATHS")
+    try:
+        if is_plan(paths):
+            request, prepared = _prepare_saved(environment, read_plan(paths[0]))
+            command = f"ebbtide apply {paths[0]}"
+        else:
+            prepared = prepare(environment.kafka, paths, events, request)
+            command = request.command("apply", paths)
+    except RefusedSet as refused:
+        refuse_set(refused.checked, Format.JSON if as_json else Format.TEXT)
     if not as_json:
-        _show_checked(checked)
-    if not confirm_plan(plan, log, f"set {name}", command, yes=yes, dry_run=dry_run, as_json=as_json):
-        return
-    manifest = publish(kafka, lambda now: plan_folder(now, folder, name, take_from), by or login(), log.number)
-    print_published(plan, manifest.number, as_json)
+        show_checked(prepared.checked)
+    _publish(environment, prepared, request, command, options)
 
 
-def plan_apply(
-    paths: Paths,
-    events: Catalogue = None,
-    name: SetName = "default",
-    allow_empty: AllowEmpty = False,
-    take_from: TakeFrom = None,
-    instance: Instance = "main",
-    as_json: AsJson = False,
+def _prepare_saved(environment: Environment, saved: "SavedPlan") -> "tuple[SetRequest, PreparedSet]":
+    """The plan, if the running rules are those that it was made against; raises PlanOutdated or RefusedSet."""
+    from cli.manifests.history import read_rules
+    from cli.manifests.preparation import SetRequest, prepare_among
+    from cli.rules.checking import check_folder
+
+    log = read_rules(environment.kafka)
+    saved.require_current(log)
+    request = SetRequest(saved.set, saved.take_from, saved.allow_empty)
+    return request, prepare_among(log, check_folder(saved.folder(), publishing=True), request)
+
+
+def _publish(
+    environment: Environment, prepared: "PreparedSet", request: "SetRequest", command: str, options: ApplyOptions
 ) -> None:
-    """Show what `apply` would add, change and remove. It publishes nothing.
+    """Asks where it must, and publishes unless the rules moved meanwhile."""
+    from cli.manifests.publication import audit_manifest, plan_folder, publish
+    from cli.manifests.secret_checks import require_secrets
 
-    Exits with 1 if it finds a problem.
-
-    Example: `ebbtide plan mine --set shop`
-    """
-    apply(
-        paths,
-        events,
-        name,
-        dry_run=True,
-        allow_empty=allow_empty,
-        take_from=take_from,
-        instance=instance,
-        as_json=as_json,
+    for line in require_secrets(prepared.plan, environment.webhook_secrets):
+        if not options.as_json:
+            console.print(line, markup=False, soft_wrap=True)
+    asked = {"yes": options.yes, "dry_run": options.dry_run, "as_json": options.as_json}
+    if not confirm_plan(prepared.plan, prepared.log, f"set {request.name}", command, **asked):
+        return
+    folder, kafka = prepared.checked.folder, environment.kafka
+    manifest = publish(
+        kafka, lambda now: plan_folder(now, folder, request.name, request.take_from), options.by, prepared.log.number
     )
+    audit_manifest(environment, manifest)
+    print_published(prepared.plan, prepared.log, manifest.number, options.as_json)
 
 
-def _refuse(checked: "CheckResult", as_json: bool) -> NoReturn:
+def refuse_set(checked: "CheckResult", form: Format) -> NoReturn:
     """Prints the problems and exits with 1."""
     from cli.rules import checking
 
-    checking.show(console, checked, Format.JSON if as_json else Format.TEXT)
-    if not as_json and checked.breaks_other_sets:
+    checking.show(console, checked, form)
+    if form is Format.TEXT and checked.breaks_other_sets:
         console.print("nothing was published: this set and the other sets do not load together", soft_wrap=True)
     raise typer.Exit(EXIT_FAILED)
 
 
-def _show_checked(checked: "CheckResult") -> None:
+def show_checked(checked: "CheckResult") -> None:
+    """Prints the warnings and notes."""
     from cli.rules import checking
 
     checking.show(console, checked, Format.TEXT)
 
 
-def _refuse_empty(plan: "PublicationPlan", name: str, paths: list[Path], allowed: bool) -> None:
-    """Raises NothingFound for a set without documents, unless `allowed`."""
-    from cli.manifests.changes import items
-    from cli.manifests.history import RuleLog
-    from cli.rules.rule_files import NothingFound
-
-    own = items(RuleLog(plan.texts), [file for file in plan.files if file.set == name])
-    if allowed or any(kind != "template" for kind, _ in own):
-        return
-    removed = sum(change.what == "removed" for change in plan.changes)
-    where = ", ".join(map(str, paths))
-    if not removed:
-        raise NothingFound(f"no rule in {where}: nothing to publish")
-    removes = f"this would remove all {removed} rules and templates of the set {name}"
-    raise NothingFound(f"no rule in {where}; {removes}. To remove them, add --allow-empty")
-
-
-def _typed(command: str, paths: list[Path], name: str, *, allow_empty: bool, take_from: str | None) -> str:
-    more = [] if name == "default" else ["--set", name]
-    more += ["--allow-empty"] * allow_empty + (["--take-from", take_from] if take_from else [])
-    return " ".join(["ebbtide", command, *map(str, paths), *more])
-
-
-COMMANDS: dict[str, Callable[..., None]] = {"plan": plan_apply, "apply": apply}
+COMMANDS: dict[str, Callable[..., None]] = {"apply": apply}
 """The commands by name, in the order of the help page."""

@@ -1,11 +1,12 @@
 """The differences between two manifests: documents and templates, by name."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from cli.manifests.edits import KeyEdit, document_edits, template_edits
 from cli.manifests.history import RuleLog
-from schemas.rules import SetFile
+from schemas.rules import Manifest, SetFile
 from triggers.language.diagnostics import SourceFile
 from triggers.outline import outline
 
@@ -52,10 +53,12 @@ class RuleChange:
     set: str
     detail: str = ""
     ends: bool = False
+    edits: tuple[KeyEdit, ...] = ()
+    """What a change is, value by value."""
 
     def as_json(self) -> dict[str, Any]:
-        """The change as JSON values."""
-        return asdict(self)
+        """The change as JSON values, without its edits, which may be as long as a template."""
+        return {name: value for name, value in asdict(self).items() if name != "edits"}
 
 
 def items(log: RuleLog, files: Iterable[SetFile]) -> dict[tuple[str, str], ManifestItem]:
@@ -91,19 +94,28 @@ def _change(old: ManifestItem | None, new: ManifestItem | None) -> RuleChange | 
         return RuleChange("removed", old.kind, old.name, old.set, _ENDS if ends else "", ends)
     if old is None:
         return RuleChange("added", new.kind, new.name, new.set, f"mode {new.mode}" if new.mode else "")
+    edits = _edits(old, new)
     if old.set != new.set:
-        edited = f"; changed: {_difference(old, new)}" if old.digest != new.digest and old.values else ""
-        return RuleChange("moved", new.kind, new.name, new.set, f"from the set {old.set}{edited}")
+        edited = f"; changed: {_difference(old, new, edits)}" if edits and new.values else ""
+        return RuleChange("moved", new.kind, new.name, new.set, f"from the set {old.set}{edited}", edits=edits)
     return (
-        None if old.digest == new.digest else RuleChange("changed", new.kind, new.name, new.set, _difference(old, new))
+        RuleChange("changed", new.kind, new.name, new.set, _difference(old, new, edits), edits=edits) if edits else None
     )
 
 
-def _difference(old: ManifestItem, new: ManifestItem) -> str:
+def _edits(old: ManifestItem, new: ManifestItem) -> tuple[KeyEdit, ...]:
+    """What differs by its meaning: comments, layout and other ways to write the same are no change."""
+    if old.digest == new.digest:
+        return ()
+    if new.kind == "template":
+        return tuple(template_edits(old.text, new.text))
+    return tuple(document_edits(new.kind, old.values, new.values))
+
+
+def _difference(old: ManifestItem, new: ManifestItem, edits: Iterable[KeyEdit]) -> str:
     """The keys that differ; a mode with its old and its new value."""
-    keys = [key for key in {**old.values, **new.values} if old.values.get(key) != new.values.get(key)]
-    shown = [f"mode {old.mode} → {new.mode}" if key == "mode" else key for key in keys]
-    return ", ".join(shown)
+    keys = dict.fromkeys(edit.key for edit in edits) if new.values else ()
+    return ", ".join(f"mode {old.mode} → {new.mode}" if key == "mode" else key for key in keys)
 
 
 def summary(found: Iterable[RuleChange]) -> str:
@@ -113,3 +125,14 @@ def summary(found: Iterable[RuleChange]) -> str:
         counts[change.what] += 1
     named = [f"{count} {what}" for what, count in counts.items() if count]
     return ", ".join(named) or "no document or template changes"
+
+
+def manifest_changes(log: RuleLog) -> Iterator[tuple[Manifest, list[RuleChange] | None, bool]]:
+    """Each manifest that is kept, with what it changed, and whether its texts are. The changes are None if they cannot
+    be known: it is the oldest one, or texts are gone."""
+    before = None
+    for manifest in log.manifests:
+        whole = all(text in log.texts for text in manifest.texts)
+        now = items(log, log.files(manifest)) if whole else None
+        yield manifest, changes(before, now) if before is not None and now is not None else None, whole
+        before = now

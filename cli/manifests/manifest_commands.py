@@ -74,22 +74,18 @@ def history(
 
     Example: `ebbtide rules history`
     """
-    from cli.manifests.changes import changes, items, summary
+    from cli.manifests.changes import manifest_changes, summary
     from cli.manifests.history import read_rules
 
     log = read_rules(Environment.of(instance).kafka)
-    rows, known, before = [], list[dict[str, Any]](), None
-    for manifest in log.manifests:
-        whole = all(text in log.texts for text in manifest.texts)
-        now = items(log, log.files(manifest)) if whole else None
-        found = changes(before, now) if before is not None and now is not None else None
-        changed = summary(found) if found is not None else "texts no longer kept" if now is None else "the oldest kept"
+    rows, known = [], list[dict[str, Any]]()
+    for manifest, found, whole in manifest_changes(log):
+        changed = summary(found) if found is not None else "the oldest kept" if whole else "texts no longer kept"
         changed += f"; restores manifest {manifest.restores}" if manifest.restores is not None else ""
         rows.append((str(manifest.number), moment(manifest.applied_at), manifest.applied_by, changed))
         listed = None if found is None else [each.as_json() for each in found]
         details = {"by": manifest.applied_by, "restores": manifest.restores, "changes": listed}
         known.append({"manifest": manifest.number, "at": manifest.applied_at.isoformat(), **details})
-        before = now
     if as_json:
         print_json(known[-last:])
         return
@@ -145,9 +141,10 @@ def rollback(
     Example: `ebbtide rules rollback 7 --set shop`
     """
     from cli.manifests.history import read_rules
-    from cli.manifests.publication import plan_rollback, publish
+    from cli.manifests.publication import audit_manifest, plan_rollback, publish
 
-    kafka = Environment.of(instance).kafka
+    environment = Environment.of(instance)
+    kafka = environment.kafka
     log = read_rules(kafka)
     if name is not None:
         log.require_set(name, [*log.files(), *log.files(log.manifest(number))])
@@ -158,7 +155,8 @@ def rollback(
     if not confirm_plan(plan, log, what, command, yes=yes, dry_run=dry_run, as_json=as_json):
         return
     manifest = publish(kafka, lambda now: plan_rollback(now, number, name), by or login(), log.number)
-    print_published(plan, manifest.number, as_json)
+    audit_manifest(environment, manifest)
+    print_published(plan, log, manifest.number, as_json)
 
 
 def _row(item: "ManifestItem", paused: list[str]) -> tuple[str, ...]:

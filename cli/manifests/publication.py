@@ -4,11 +4,13 @@ Rules are published in named sets. Applying a set replaces its files and leaves 
 all sets together, so they are checked together, and a name belongs to one set.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from cli.manifests.changes import RuleChange, changes, items
+from cli.auditing import NumberedChange, audit_numbered
+from cli.environment import Environment
+from cli.manifests.changes import RuleChange, changes, items, manifest_changes
 from cli.manifests.history import RuleLog, read_rules
 from cli.operations.numbered_records import publish_next
 from cli.rules.rule_folder import Folder
@@ -62,9 +64,14 @@ def plan_folder(log: RuleLog, folder: Folder, name: str = DEFAULT_SET, take_from
 
     A file of the set `take_from` leaves that set if the folder has everything that it defines.
     """
-    texts = [Text(kind="rule", path=file.path, body=file.text) for file in folder.rules]
-    texts += [Text(kind="template", path=file.path, body=file.text) for file in folder.templates.values()]
-    own = [SetFile(set=name, kind=t.kind, path=t.path, text=text_hash(t.body), since=0, at=_EPOCH) for t in texts]
+    rules = [Text(kind="rule", path=file.path, body=file.text) for file in folder.rules]
+    templates = [Text(kind="template", path=file.path, body=file.text) for file in folder.templates.values()]
+    texts = [*rules, *templates]
+    folders = ["" for _ in rules] + [template.rpartition("/")[0] for template in folder.templates]
+    own = [
+        SetFile(set=name, kind=t.kind, path=t.path, text=text_hash(t.body), since=0, at=_EPOCH, folder=of_brand)
+        for t, of_brand in zip(texts, folders, strict=True)
+    ]
     known = RuleLog(log.texts | {text_hash(text.body): text for text in texts}, log.manifests)
     others = [file for file in log.files() if file.set != name]
     if take_from is not None:
@@ -123,8 +130,7 @@ def publish(kafka: str, make: Callable[[RuleLog], PublicationPlan], by: str, num
                 f"manifest {log.number} was published{who} meanwhile; look at its changes, then run this again"
             )
         plan = make(log)
-        plan.load()
-        manifest = _manifest(plan, next_number, by, log.current)
+        manifest = _manifest(plan, plan.load(), next_number, by, log.current)
         published.append(manifest)
         return [*((text_key(text_hash(text.body)), text) for text in plan.new_texts), (CURRENT, manifest)]
 
@@ -132,7 +138,7 @@ def publish(kafka: str, make: Callable[[RuleLog], PublicationPlan], by: str, num
     return published[-1]
 
 
-def _manifest(plan: PublicationPlan, number: int, by: str, before: Manifest | None) -> Manifest:
+def _manifest(plan: PublicationPlan, rules: RuleSet, number: int, by: str, before: Manifest | None) -> Manifest:
     now = datetime.now(UTC)
     new = {"since": number, "at": now, "by": by}
     files = [file if file.since else file.model_copy(update=new) for file in plan.files]
@@ -144,8 +150,30 @@ def _manifest(plan: PublicationPlan, number: int, by: str, before: Manifest | No
         applied_by=by,
         files=files,
         restores=plan.restores,
+        endpoints=list(rules.endpoints.values()),
         pinned=carry_over(before, texts, now),
+        brands=list(rules.brands.values()),
     )
+
+
+def audit_manifest(environment: Environment, made: Manifest) -> None:
+    """Adds a manifest that was published to the audit, and those before it that are not there."""
+    audit_numbered(environment, RULES.name, made.number, lambda: _numbered(read_rules(environment.kafka)))
+
+
+def _numbered(log: RuleLog) -> Iterator[NumberedChange]:
+    before = None
+    for manifest, found, _ in manifest_changes(log):
+        after = {
+            "at": manifest.applied_at.isoformat(),
+            "restores": manifest.restores,
+            "changes": None if found is None else [change.as_json() for change in found],
+        }
+        subject = f"manifest {manifest.number}"
+        yield NumberedChange(
+            manifest.number, manifest.applied_by, "rules", subject, before and {"manifest": before.number}, after
+        )
+        before = manifest
 
 
 def current_manifest(kafka: str) -> Manifest | None:

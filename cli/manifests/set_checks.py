@@ -8,11 +8,14 @@ from cli.rules.checking import CheckResult, check_templates, event_paths, unused
 from cli.rules.rule_folder import Folder
 from schemas.rules import SetFile
 from schemas.wording import quoted
-from triggers.language.diagnostics import Diagnostic, SourceFile
+from triggers.language.diagnostics import Diagnostic, SourceFile, in_publication
 from triggers.loader import inspect
 
 DEFINED_ELSEWHERE = frozenset(
-    {"unknown-score", "unknown-metric", "unknown-segment", "unknown-policy", "unknown-template", "metric-field"}
+    {
+        *("unknown-score", "unknown-metric", "unknown-segment", "unknown-policy", "unknown-template"),
+        *("unknown-endpoint", "unknown-trigger", "unknown-brand", "metric-field"),
+    }
 )
 """Codes of problems that disappear if another set has the definition."""
 _NEEDS_ALL_SETS = DEFINED_ELSEWHERE | {
@@ -36,6 +39,7 @@ def check_among(checked: CheckResult, log: RuleLog, others: Sequence[SetFile]) -
     rules = inspect(whole.rules, whole.template_hashes())
     needs_all_sets = _NEEDS_ALL_SETS if own.catalogues else _NEEDS_ALL_SETS | _WITHOUT_CATALOGUE
     found = [*rules.diagnostics, *rules.notes, *check_templates(whole, rules.triggers), *unused_templates(own, rules)]
+    found = in_publication(found)
     own_paths = {file.path for file in (*own.rules, *own.templates.values())}
     kept = [each for each in checked.found if each.code not in needs_all_sets]
     kept += [each for each in found if each.path in own_paths and each.code in needs_all_sets]

@@ -1,11 +1,13 @@
 """The kill switch: numbered records on `control` pause and resume scopes. Workers apply them at once."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any
 
+from cli.auditing import NumberedChange, audit_numbered
+from cli.environment import Environment
 from cli.operations.numbered_records import publish_next
 from infra.kafka.topic_reader import read_all
 from schemas.addresses import plain_address
@@ -67,6 +69,25 @@ def publish_switch(
 
     publish_next(kafka, CONTROL, "control", lambda: _controls(kafka), facts)
     return made[-1]
+
+
+def audit_switch(environment: Environment, made: Control) -> None:
+    """Adds a switch that was published to the audit, and those before it that are not there."""
+    audit_numbered(environment, CONTROL.name, made.number, lambda: _numbered(_controls(environment.kafka)))
+
+
+def _numbered(found: Sequence[Control]) -> Iterator[NumberedChange]:
+    before: dict[str, Control] = {}
+    for control in sorted(found, key=lambda each: each.number):
+        known = before.get(control.key)
+        yield NumberedChange(
+            control.number, control.by, "switch", control.key, None if known is None else _said(known), _said(control)
+        )
+        before[control.key] = control
+
+
+def _said(control: Control) -> dict[str, Any]:
+    return {"words": switch_words(control), **control.model_dump(mode="json", exclude_defaults=True)}
 
 
 def switches(kafka: str) -> list[Control]:
@@ -143,10 +164,12 @@ def _check(kafka: str, scope: str) -> None:
         raise UnknownScope(f"{scope!r} is not a scope; write global, trigger/NAME or purpose/NAME")
     scope = scope.removeprefix(DELIVERY).lstrip("/")
     free = scope in ("", GLOBAL) or scope.startswith(_NOT_OF_RULES)
-    rules = None if free else _running_rules(kafka)
+    rules = None if free else running_rules(kafka)
     if rules is None:  # what rules do not name needs no check, and without rules there are no names to compare
         return
-    named = {f"trigger/{name}" for name in rules.triggers} | {f"purpose/{t.purpose}" for t in rules.triggers.values()}
+    named = {f"trigger/{name}" for name in rules.triggers} | {
+        f"purpose/{purpose}" for trigger in rules.triggers.values() for purpose in (trigger.purpose, trigger.consent)
+    }
     if scope in named:
         return
     known = named | {control.scope for control in switches(kafka)}  # a paused rule may have been removed
@@ -159,7 +182,7 @@ def _check(kafka: str, scope: str) -> None:
     raise UnknownScope(f"no {kind} {name!r} in the current rules; {hint}")
 
 
-def _running_rules(kafka: str) -> RuleSet | None:
+def running_rules(kafka: str) -> RuleSet | None:
     """The current rules, read as a worker reads them; None if there are none, or they do not load."""
     store = RuleStore()
     for message in read_all(kafka, RULES.name):

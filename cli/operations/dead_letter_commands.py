@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from cli.auditing import audited
 from cli.environment import Environment
-from cli.options import EXIT_FAILED, AsJson, Instance, console, print_json
+from cli.options import EXIT_FAILED, AsJson, Instance, console, login, print_json
 
 if TYPE_CHECKING:
     from cli.operations.dead_letters import Selection
@@ -109,7 +110,8 @@ def replay_letters(
     from cli.step_printer import StepPrinter
     from schemas.wording import counted
 
-    kafka = Environment.of(instance).kafka
+    environment = Environment.of(instance)
+    kafka = environment.kafka
     request = replay.ReplayRequest(_selection(cause, topic, since, until, place), limit, again, force)
     with ExitStack() as stack:
         writer = None if dry_run else stack.enter_context(ExclusiveWriter(kafka, replay.WRITER))
@@ -122,7 +124,11 @@ def replay_letters(
         if writer is not None and count:
             if not yes and not typer.confirm(f"Send {counted(count, 'record')} again?", err=True):
                 raise typer.Exit(EXIT_FAILED)
-            with StepPrinter(Console(stderr=True)).step("sending again", count) as step:
+            after = {"records": count, "cause": cause, "topic": topic, "again": again, "force": force}
+            with (
+                audited(environment, login() or "unknown", "dead-letters replay", f"{count} records", None, after),
+                StepPrinter(Console(stderr=True)).step("sending again", count) as step,
+            ):
                 replay.send(writer, planned, step.at)
     skipped = len(planned) - count
     if as_json:

@@ -10,7 +10,7 @@ import typer
 from cli.environment import Environment
 from cli.operations.delivery_switch_commands import By, Why, required
 from cli.operations.shaping_commands import ShapingPath
-from cli.operations.shaping_names import unknown_name
+from cli.operations.shaping_names import site_hint, unknown_name
 from cli.options import AsJson, Instance, console, duration_of, print_json
 from schemas.errors import UserError
 
@@ -55,6 +55,8 @@ def set_value(
     _check(key, value, scope, file)
     until = datetime.now(UTC) + duration_of(lasts, "--for")
     why, by = required(why, "--reason"), required(by, "--by")
+    if hint := site_hint(Environment.of(instance).ledger_url, file, scope):
+        typer.echo(hint, err=True)
     _publish(scope, {key: value}, until, why, by, instance, as_json)
 
 
@@ -129,9 +131,10 @@ def _publish(
 ) -> None:
     from cli.operations import control
 
-    kafka = Environment.of(instance).kafka
+    environment = Environment.of(instance)
     full = control.delivery_scope(scope)
-    made = control.switch(kafka, full, paused=False, by=by, values=values, until=until, why=why)
+    made = control.switch(environment.kafka, full, paused=False, by=by, values=values, until=until, why=why)
+    control.audit_switch(environment, made)
     if as_json:
         print_json(made.model_dump(mode="json") | {"in_effect_within_s": control.EFFECT_S})
         return

@@ -9,7 +9,7 @@ import typer
 
 from cli.environment import Environment
 from cli.operations.shaping_commands import ShapingPath
-from cli.operations.shaping_names import unknown_name
+from cli.operations.shaping_names import site_hint, unknown_name
 from cli.options import AsJson, Instance, console, duration_of, print_json
 from schemas.errors import UserError
 from schemas.vocabulary import PauseMode
@@ -109,12 +109,16 @@ def retry_now(
 def _publish(scope: str, file: Path | None, why: str, by: str, instance: str, as_json: bool, **fields: Any) -> None:
     from cli.operations import control
 
-    full, kafka = control.delivery_scope(scope), Environment.of(instance).kafka
+    full, environment = control.delivery_scope(scope), Environment.of(instance)
+    kafka = environment.kafka
     fields |= {"why": required(why, "--reason") if fields["paused"] else why.strip(), "by": required(by, "--by")}
     unknown = _unknown(scope, file)
     if unknown and not _ends_a_switch(kafka, full, **fields):
         raise control.UnknownScope(unknown)
+    if (fields["paused"] or fields.get("retry")) and (hint := site_hint(environment.ledger_url, file, scope)):
+        typer.echo(hint, err=True)
     made = control.switch(kafka, full, **fields)
+    control.audit_switch(environment, made)
     if as_json:
         print_json(made.model_dump(mode="json") | {"in_effect_within_s": control.EFFECT_S})
         return

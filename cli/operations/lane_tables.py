@@ -26,7 +26,9 @@ def _queue(queue: Mapping[str, Any]) -> list[str]:
     if queue["age_s"] >= 1:
         more += f"; counted {queue['age_s']:.0f} s ago"
     rows = [("limited", "the next at", "")]
-    rows += [(f"{each['waiting']:,}", _clock(each["next_at"]), each["detail"]) for each in queue["limited"]]
+    for each in queue["limited"]:
+        next_at = _clock(each["next_at"]) if each["next_at"] else "its turn"
+        rows.append((f"{each['waiting']:,}", next_at, each["detail"]))
     return [*ages, more, *(["", *aligned(rows, right=(0,))] if queue["limited"] else [])]
 
 
@@ -50,7 +52,7 @@ def _lanes(found: Mapping[str, Any]) -> list[str]:
 
 
 def _lane(lane: Mapping[str, Any]) -> tuple[str, ...]:
-    own = lane["limits"].get(f"mails {lane['source']} {lane['site']}")
+    own = lane["limits"].get(f"mails {lane['lane']}")
     return (
         lane["lane"],
         lane["provider"] or "-",

@@ -29,7 +29,7 @@ FROM ledger_queue GROUP BY 1, 2, 3
 
 
 _LIMITED = """
-SELECT count(*), min(next_attempt_at), max(detail) FROM ledger_queue
+SELECT count(*), min(next_attempt_at) FILTER (WHERE behind IS NULL), max(detail) FROM ledger_queue
 WHERE reason = %(limited)s AND next_attempt_at > now()
 GROUP BY split_part(detail, ';', 1) ORDER BY 1 DESC LIMIT %(most)s
 """
@@ -61,7 +61,7 @@ def queue_ages(url: str, database: str = "TimescaleDB") -> dict[str, Any]:
                     found[part] += count
             limited = connection.execute(_LIMITED, {"limited": DeliveryReason.LIMITED, "most": MOST_LIMITS})
             found["limited"] = [
-                {"waiting": count, "next_at": next_at.isoformat(), "detail": detail}
+                {"waiting": count, "next_at": next_at and next_at.isoformat(), "detail": detail}
                 for count, next_at, detail in limited
             ]
     except psycopg.errors.UndefinedTable:

@@ -21,7 +21,8 @@ AT_ONCE = 2_000
 _ATTEMPTS = """
 SELECT o.started_at, o.trigger, o.purpose, way.path, o.reply
 FROM ledger_outcomes AS o JOIN ledger_paths AS way ON way.number = o.path
-WHERE o.recorded_at > now() - %(since)s AND o.started_at > now() - %(since)s ORDER BY o.started_at
+WHERE o.recorded_at > now() - %(since)s AND o.started_at > now() - %(since)s AND o.channel = 'email'
+ORDER BY o.started_at
 """
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.environment import BOUNCES, SENDERS, STREAMS, Environment
+from cli.environment import BOUNCES, PUBLICATION, SENDERS, STREAMS, WEB, Environment
 from cli.options import EXIT_FAILED, Instance
 from infra.service.worker_registry import WorkerKind
 
@@ -53,13 +53,8 @@ def run_senders(
     Exits with 1 if Kafka does not answer at the start: start it again later.
     """
     from cli.running import run_senders_worker
-    from infra.kafka.client import KafkaAway
 
-    try:
-        _run(SENDERS, instance, workers, slot, run_senders_worker)
-    except KafkaAway as away:
-        sys.stderr.write(f"ebbtide: {away}\n")
-        raise typer.Exit(EXIT_FAILED) from None
+    _run_or_come_again(SENDERS, instance, workers, slot, run_senders_worker)
 
 
 @app.command("bounces")
@@ -76,13 +71,53 @@ def run_bounces(
     Exits with 1 if Kafka does not answer at the start: start it again later.
     """
     from cli.running import run_bounces_worker
-    from infra.kafka.client import KafkaAway
 
-    try:
-        _run(BOUNCES, instance, workers, slot, run_bounces_worker)
-    except KafkaAway as away:
-        sys.stderr.write(f"ebbtide: {away}\n")
-        raise typer.Exit(EXIT_FAILED) from None
+    _run_or_come_again(BOUNCES, instance, workers, slot, run_bounces_worker)
+
+
+@app.command("web")
+def run_web(
+    instance: Instance = "main",
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=95, help="How many processes, one a core; 1 by default.")
+    ] = None,
+    slot: Slot = None,
+) -> None:
+    """Run the HTTP processes, which take events and serve the pages of recipients, at EBBTIDE_HTTP_PORT.
+
+    A supervisor starts the processes, which share the port, and restarts each that ends. Ctrl-C stops all in order:
+    each request that was taken gets its answer. SIGHUP, or `ebbtide web restart`, restarts one after the other. If
+    something else supervises, such as systemd, give each process its --slot instead.
+
+    What calls and recipients change of profiles is published by `ebbtide run profiles`: run that too.
+
+    Exits with 1 if Kafka does not answer at the start: start it again later.
+    """
+    from cli.running import run_web_worker
+
+    _run_or_come_again(WEB, instance, workers, slot, run_web_worker)
+
+
+@app.command("profiles")
+def run_profiles(
+    instance: Instance = "main",
+    workers: Annotated[int | None, typer.Option(min=1, max=95, help="How many processes; 1 by default.")] = None,
+    slot: Slot = None,
+) -> None:
+    """Run the profile workers, which publish what HTTP processes and imports store.
+
+    They publish profiles, follow those that backends publish themselves, and forward events of visitors to their users.
+    A supervisor starts them, and restarts each that ends. Ctrl-C stops all in order, a second one kills them. SIGHUP,
+    or `ebbtide profiles restart`, restarts one after the other. If something else supervises, such as systemd, give
+    each worker its --slot instead. A second worker takes over within seconds where one dies.
+
+    Exits with 1 if Kafka does not answer at the start: start it again later.
+
+    Examples: `ebbtide run profiles`, `ebbtide run profiles --workers 2`
+    """
+    from cli.running import run_profiles_worker
+
+    _run_or_come_again(PUBLICATION, instance, workers, slot, run_profiles_worker)
 
 
 def _run(
@@ -101,6 +136,23 @@ def _run(
     from cli.operations.worker_supervision import run_supervisor
 
     raise typer.Exit(run_supervisor(Environment.of(instance), kind, workers or 1))
+
+
+def _run_or_come_again(
+    kind: WorkerKind,
+    instance: str,
+    workers: int | None,
+    slot: int | None,
+    run_worker: Callable[[Environment, int], None],
+) -> None:
+    """The same, with the exit status that tells a supervisor to come again where Kafka does not answer."""
+    from infra.kafka.client import KafkaAway
+
+    try:
+        _run(kind, instance, workers, slot, run_worker)
+    except KafkaAway as away:
+        sys.stderr.write(f"ebbtide: {away}\n")
+        raise typer.Exit(EXIT_FAILED) from None
 
 
 @app.command("sink")

@@ -1,5 +1,6 @@
 """`ebbtide up`, `down`, `status`, `logs`, `psql`, `migrate` and `topics`: local servers, tables and topics."""
 
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -81,11 +82,17 @@ def psql(
     ledger: Annotated[
         bool, typer.Option("--ledger", help="Open the database of EBBTIDE_LEDGER_URL, if there is one.")
     ] = False,
+    analyst: Annotated[
+        bool, typer.Option("--analyst", help="As the role ebbtide_analyst, which reads the schema analytics.")
+    ] = False,
 ) -> None:
     """Open psql on the hypertables, and on the ledger unless that has its own database.
 
+    With --analyst it reads what analysts may and writes nothing; `\\dv` lists their views (docs/analytics.md).
+
     Example: `ebbtide psql -- -c 'SELECT count(*) FROM deliveries'`
     """
+    from cli.analytics.role import OPTIONS
     from infra.local.native import psql_program
     from infra.postgres.migrate import require_database
 
@@ -93,7 +100,8 @@ def psql(
     url = environment.ledger_url if ledger else environment.database_url
     require_database(url)
     program = psql_program(Path(".local").absolute())
-    done = subprocess.run([program, url, *(arguments or [])], check=False)
+    variables = os.environ | ({"PGOPTIONS": OPTIONS} if analyst else {})
+    done = subprocess.run([program, url, *(arguments or [])], env=variables, check=False)
     raise typer.Exit(done.returncode)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.auditing import audit_words
 from cli.environment import Environment
 from cli.operations.delivery_switch_commands import By, Why, required
 from cli.options import EXIT_FAILED, AsJson, Instance, console, print_json
@@ -47,8 +48,8 @@ def settle(
     if decided not in list(Settlement):
         raise typer.BadParameter("write accepted, failed or resend", param_hint="--as")
     who, reason = required(by, "--by"), required(why, "--reason")
-    url, wanted = Environment.of(instance).ledger_url, [command_id_of(each) for each in ids]
-    found = asyncio.run(_settle(url, wanted, Settlement(decided), who, reason))
+    environment, wanted = Environment.of(instance), [command_id_of(each) for each in ids]
+    found = asyncio.run(_settle(environment, wanted, Settlement(decided), who, reason))
     if as_json:
         print_json([asdict(each) for each in found])
     for each in [] if as_json else found:
@@ -56,20 +57,32 @@ def settle(
     raise typer.Exit(0 if all(each.settled for each in found) else EXIT_FAILED)
 
 
-async def _settle(url: str, ids: list[str], decided: "Settlement", by: str, why: str) -> "list[SettledCommand]":
+async def _settle(
+    environment: Environment, ids: list[str], decided: "Settlement", by: str, why: str
+) -> "list[SettledCommand]":
     import psycopg
 
+    from infra.postgres import audit
     from senders.queue import retention, settlements
 
+    url, words = environment.ledger_url, audit_words(environment)
     try:
         with psycopg.connect(url, options="-c timezone=UTC") as first:
             retention.add_partitions(first)  # delivery may not have run for long
         async with await psycopg.AsyncConnection.connect(url, options="-c timezone=UTC") as connection:
             await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
-            return await settlements.settle(connection, ids, decided, by, why, datetime.now(UTC))
+            found = await settlements.settle(connection, ids, decided, by, why, datetime.now(UTC))
+            for each in found:
+                if each.settled:
+                    after = {"settled": decided, "reason": why}
+                    change = words.change(
+                        by, "senders settle", f"command {each.command_id}", {"state": each.state}, after
+                    )
+                    await audit.add_async(connection, change)
+            return found
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction):
         raise NoLedger("the database has no ledger yet; `ebbtide migrate` creates it") from None
-    except psycopg.errors.SerializationFailure:
+    except (psycopg.errors.SerializationFailure, psycopg.errors.UniqueViolation):  # the latter by the audit
         raise AnsweredMeanwhile(
             "one of the commands got its answer at this moment; nothing is settled, run this again"
         ) from None

@@ -21,6 +21,7 @@ from senders.settings import SenderSettings
 from senders.shaping.document import AutomationRule
 from senders.shaping.file import ShapingFile, built_in
 from senders.shaping.findings import ShapingFinding
+from senders.shaping.lane_limits import connection_limits, rates_of_lane
 from senders.shaping.loader import inspect, load, read
 from senders.shaping.pools import DEFAULT_SOURCE
 from senders.shaping.quantities import SendRate, duration_text
@@ -67,12 +68,21 @@ class Resolved:
             "source": egress.source,
             "provider": egress.provider,
             "site": egress.site,
+            "lane": egress.lane,
+            "limits": self.limits,
             "keys": {key: self._key(value) for key, value in egress.values.items()},
             "rules": [
                 {"rule": each.name, "line": self.file.place(each.path)[0], **each.rule.model_dump(mode="json")}
                 for each in egress.rules
             ],
         }
+
+    @property
+    def limits(self) -> list[str]:
+        """The names of the limits that mails of the lane keep to, as `status` and `explain` show them."""
+        keys = self.egress.keys
+        rates = [each.paced.name for each in rates_of_lane(self.egress, keys, {})]
+        return [*rates, *(name for name, _ in connection_limits(self.egress, keys))]
 
     def _key(self, value: EffectiveValue) -> dict[str, Any]:
         place = {"file": self.file.name, "line": self.file.place(value.path)[0]} if value.path else {}
@@ -108,6 +118,7 @@ def show_resolved(console: Console, found: Resolved) -> None:
     """Prints keys and rules with their lines."""
     file, egress = found.file, found.egress
     lines = [f"{egress.domain} from the source {egress.source}", f"site      {egress.site}"]
+    lines.append(f"limits    {', '.join(found.limits)}")
     if egress.provider:
         lines.append(f"provider  {egress.provider}  {file.shown(('provider', egress.provider))}")
     rows = [

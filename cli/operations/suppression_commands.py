@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from cli.auditing import audit_words
 from cli.environment import Environment
 from cli.options import EXIT_FAILED, AsJson, Instance, console, print_json
 from schemas.errors import UserError
@@ -146,6 +147,7 @@ def lift_suppression(
     """
     from cli.operations import suppression_lift, suppression_text
     from infra.kafka.publisher import Publisher
+    from infra.postgres import audit
     from schemas.codec import encode
     from schemas.topics import OUTCOMES
     from senders.policy import suppressions
@@ -158,6 +160,9 @@ def lift_suppression(
         hashes = [hasher(_plain(address))] if address is not None else [each.address_hash for each in found]
         who, reason = _required(by, "--by"), _required(why, "--reason")
         lifted, users = suppression_lift.lift(connection, hasher, hashes, scope, who, reason)
+        words = audit_words(environment)
+        for change in lifted:
+            audit.add(connection, words.change(who, "suppressions lift", *suppression_text.audited_lift(change)))
         # Before the commit: if Kafka does not accept the outcomes, nothing is lifted.
         with Publisher(environment.kafka) as publisher:
             for change, user in users:
@@ -185,13 +190,19 @@ def add_suppression(
 
     Example: `ebbtide suppressions add press@shop.example --reason "asked by phone" --by ada`
     """
+    from infra.postgres import audit
     from senders.policy import suppressions
 
+    words = audit_words(Environment.of(instance))
     with _open(instance) as (connection, hasher):
         address_hash, at = hasher(_plain(address)), datetime.now(UTC)
         who, reason = _required(by, "--by"), _required(why, "--reason")
         ends = None if days is None else at + timedelta(days=days)
         added = suppressions.add(connection, address_hash, scope, who, reason, at, ends)
+        if added:
+            after = {"scope": scope, "reason": reason, "ends": ends and ends.isoformat()}
+            subject = f"address {address_hash.hex()}"
+            audit.add(connection, words.change(who, "suppressions add", subject, None, after))
     if not added:
         _nothing(f"already suppressed in scope {scope}; `ebbtide suppressions explain` says why")
     console.print(f"suppressed in scope {scope}", markup=False)
@@ -212,8 +223,10 @@ def import_suppressions(
 
     Example: `ebbtide suppressions import list.csv --reason "from the old system" --by ada`
     """
+    from infra.postgres import audit
     from senders.policy import suppression_files
 
+    words = audit_words(Environment.of(instance))
     with _open(instance) as (connection, hasher):
         now, who, reason = datetime.now(UTC), _required(by, "--by"), _required(why, "--reason")
         try:
@@ -222,6 +235,8 @@ def import_suppressions(
         except UnicodeDecodeError:
             raise SuppressionError(f"{file}: not in UTF-8") from None
         added = suppression_files.add_all(connection, listed, who, reason, now)
+        after = {"read": len(listed), "added": added, "reason": reason}
+        audit.add(connection, words.change(who, "suppressions import", f"file {file.name}", None, after))
     console.print(f"{len(listed)} read, {added} added, {len(listed) - added} known before")
 
 

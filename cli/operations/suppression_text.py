@@ -45,3 +45,9 @@ def suppression_json(each: Suppression) -> dict[str, Any]:
 def change_json(each: SuppressionChange) -> dict[str, Any]:
     """A line of the audit as JSON values."""
     return asdict(each) | {"address_hash": each.address_hash.hex()}
+
+
+def audited_lift(each: SuppressionChange) -> tuple[str, dict[str, Any] | None, dict[str, Any]]:
+    """The subject of a lift in the audit, and what was before and after it."""
+    after = {"scope": each.scope, "reason": each.why, "suppression_audit": each.id}
+    return f"address {each.address_hash.hex()}", each.suppression, after

@@ -83,7 +83,9 @@ def _state(switch: "Control", now: datetime) -> str:
 def _switch(scope: str, paused: bool, by: str, instance: str, as_json: bool, **more: object) -> None:
     from cli.operations import control
 
-    made = control.switch(Environment.of(instance).kafka, scope, paused=paused, by=by, **more)
+    environment = Environment.of(instance)
+    made = control.switch(environment.kafka, scope, paused=paused, by=by, **more)
+    control.audit_switch(environment, made)
     if as_json:
         print_json(made.model_dump(mode="json") | {"in_effect_within_s": control.EFFECT_S})
         return

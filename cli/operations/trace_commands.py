@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.environment import Environment
-from cli.options import EXIT_FAILED, AsJson, Instance, console, duration_of, login, print_json
+from cli.options import EXIT_FAILED, AsJson, Instance, console, duration_of, person, print_json
 from schemas.errors import UserError
 
 if TYPE_CHECKING:
@@ -51,12 +51,9 @@ def trace(
     length = duration_of(lasts, "--for")
     if length > LONGEST:
         raise typer.BadParameter("at most 10m", param_hint="--for")
-    by = by.strip() or login()
-    if not by:
-        raise typer.BadParameter("say who watches: the system knows no login of yours", param_hint="--by")
     environment, scope = Environment.of(instance), control.delivery_scope(f"domain/{domain}")
     ended = 0
-    with watching(environment, scope, count, length, by) as (connection, channel):
+    with watching(environment, scope, count, length, person(by, "watches")) as (connection, channel):
         if not as_json:
             console.print(f"traces {domain} for {lasts}, at most {count} conversations; Ctrl-C ends it", markup=False)
         for line in _lines(connection, channel, time.monotonic() + length.total_seconds()):
@@ -89,9 +86,10 @@ def watching(
     with psycopg.connect(environment.ledger_url, autocommit=True, connect_timeout=CONNECT_S) as connection:
         connection.execute(f"LISTEN {channel}")
         fields: dict[str, Any] = {"paused": False, "by": by, "trace": channel, "most": count}
-        control.publish_switch(
+        made = control.publish_switch(
             environment.kafka, scope, until=datetime.now(UTC) + length, check=_require_unwatched, **fields
         )
+        control.audit_switch(environment, made)
         try:
             yield connection, channel
         finally:

@@ -1,4 +1,4 @@
-"""`ebbtide streams` and `ebbtide senders`: look at the workers of an instance, and restart them."""
+"""`ebbtide streams`, `senders`, `web` and `profiles`: look at the workers of an instance, and restart them."""
 
 import time
 from contextlib import suppress
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.environment import SENDERS, STREAMS, Environment
+from cli.environment import PUBLICATION, SENDERS, STREAMS, WEB, Environment
 from cli.options import EXIT_FAILED, AsJson, Instance, console, print_json
 from infra.service.worker_registry import WorkerKind
 
@@ -18,6 +18,10 @@ streams_app = typer.Typer(
 )
 senders_app = typer.Typer(
     help="Look at the delivery workers, and restart them one after the other.", no_args_is_help=True
+)
+web_app = typer.Typer(help="Look at the HTTP processes, and restart them one after the other.", no_args_is_help=True)
+profiles_app = typer.Typer(
+    help="Look at the profile workers, and restart them one after the other.", no_args_is_help=True
 )
 
 
@@ -76,6 +80,42 @@ def senders_restart(instance: Instance = "main") -> None:
     Exits with 1 if a worker does not become ready; the workers after it are not restarted.
     """
     _restart(instance, SENDERS)
+
+
+@web_app.command("status")
+def web_status(instance: Instance = "main", as_json: AsJson = False) -> None:
+    """Show the HTTP processes, and what waits in each.
+
+    Exits with 1 if a process is missing, or if none runs.
+    """
+    _status(instance, WEB, as_json)
+
+
+@web_app.command("restart")
+def web_restart(instance: Instance = "main") -> None:
+    """Restart the HTTP processes one after the other, each when the one before is ready again. No request is lost.
+
+    Exits with 1 if a process does not become ready; the processes after it are not restarted.
+    """
+    _restart(instance, WEB)
+
+
+@profiles_app.command("status")
+def profiles_status(instance: Instance = "main", as_json: AsJson = False) -> None:
+    """Show the profile workers, what waits to be published, and how far their readers are behind.
+
+    Exits with 1 if a worker is missing, or if none runs.
+    """
+    _status(instance, PUBLICATION, as_json)
+
+
+@profiles_app.command("restart")
+def profiles_restart(instance: Instance = "main") -> None:
+    """Restart the profile workers one after the other, each when the one before is ready again.
+
+    Exits with 1 if a worker does not become ready; the workers after it are not restarted.
+    """
+    _restart(instance, PUBLICATION)
 
 
 def _status(instance: str, kind: WorkerKind, as_json: bool, count: "SpacedCount | None" = None) -> None:

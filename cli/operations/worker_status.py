@@ -1,4 +1,4 @@
-"""`ebbtide streams|senders status` and `restart`: the workers and partitions of one instance, as they are now."""
+"""`ebbtide KIND status` and `restart`: the workers and partitions of one instance, as they are now."""
 
 import signal
 import time
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from cli.environment import SENDERS, STREAMS, Environment
+from cli.environment import PUBLICATION, SENDERS, STREAMS, Environment
 from cli.operations import lane_status
 from cli.operations.queue_ages import QueueNotCounted, SpacedCount
 from infra.kafka.client import KafkaAway
@@ -36,6 +36,8 @@ class WorkerStatus:
     """Of delivery: what waits on lanes, what binds each, blocks, sources and problems."""
     queue: dict[str, Any] | None = None
     """Of delivery: commands by how long they are due, and by what they wait for."""
+    backlog: dict[str, Any] | None = None
+    """Of profile workers: what waits to be published, and how far the readers are behind, as the first one knows it."""
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -57,17 +59,21 @@ def look(environment: Environment, kind: WorkerKind, count: SpacedCount | None =
     for slot, port in sorted(ports.items()):
         worker = _ask_worker(slot, port, processes.get(slot))
         found.partitions += [{**partition, "worker": slot} for partition in worker.pop("partitions", ())]
+        if kind is PUBLICATION and "outbox" in worker:
+            backlog = {part: worker.pop(part) for part in ("outbox", "behind_s")}
+            found.backlog = found.backlog or backlog
         if "lanes" in worker:
             reports.append({part: worker.pop(part) for part in lane_status.PARTS})
         found.workers.append(worker)
     if kind is SENDERS:
         found.lanes = lane_status.merged(reports)
         _count_queue(environment, found, count or SpacedCount())
-    _ask_broker(environment, kind, found)
+    by_partition = kind in (STREAMS, SENDERS)
+    if by_partition:
+        _ask_broker(environment, kind, found)
     if not found.workers:
-        found.problems.append(
-            f"no {kind.title} runs: `ebbtide run {kind.name}` starts one; lags are those of the committed offsets"
-        )
+        lags = "; lags are those of the committed offsets" if by_partition else ""
+        found.problems.append(f"no {kind.title} runs: `ebbtide run {kind.name}` starts one{lags}")
     return found
 
 
@@ -143,9 +149,11 @@ def _inputs(environment: Environment, kind: WorkerKind) -> tuple[str, list[str]]
 
 
 def as_json(status: WorkerStatus) -> dict[str, Any]:
-    """For programs. What only delivery has is left out of the status of stream workers."""
+    """For programs. What only other kinds of workers have is left out."""
     found = asdict(status) | {"all_run": status.all_run}
-    return found if status.lanes is not None else {key: found[key] for key in found if key not in ("lanes", "queue")}
+    absent = {"backlog"} if status.backlog is None else set()
+    absent |= {"lanes", "queue"} if status.lanes is None else set()
+    return {key: found[key] for key in found if key not in absent}
 
 
 def restart(environment: Environment, kind: WorkerKind) -> Iterator[RollingRestart]:

@@ -8,7 +8,7 @@ from functools import partial
 
 import structlog
 
-from cli.environment import BOUNCES, SENDERS, STREAMS, Environment
+from cli.environment import BOUNCES, PUBLICATION, SENDERS, STREAMS, WEB, Environment
 from cli.running import make_dkim_key
 from infra.kafka.client import client_config, require_kafka
 from infra.local.holders import is_free, require_free
@@ -37,7 +37,8 @@ def run_supervisor(environment: Environment, kind: WorkerKind, workers: int) -> 
         partitions = _CHECKS[kind.name](environment)
         command = [sys.executable, "-m", "cli.main", "run", kind.name, "--instance", environment.instance, "--slot"]
         port = environment.page_port(kind)
-        slots = [Slot(number, port + number, command, os.environ) for number in range(workers)]
+        listener = _listener(environment) if kind is WEB else None
+        slots = [Slot(number, port + number, command, os.environ, listener) for number in range(workers)]
         _require_ports(kind, slots)
         configure_logging()
         _warn(kind, workers, partitions)
@@ -87,10 +88,47 @@ def _check_bounces(environment: Environment) -> None:
     check_start(settings)
 
 
+def _check_web(environment: Environment) -> None:
+    """Raises what would keep every HTTP process from starting."""
+    from web.settings import WebSettings
+
+    settings = environment.settings(WebSettings)
+    require_kafka(settings.kafka, secured=bool(settings.kafka_security))
+
+    from web.app import check_start
+
+    check_start(settings)
+
+
+def _check_profiles(environment: Environment) -> int:
+    """Raises what would keep every profile worker from starting; returns the number of partitions."""
+    from web.settings import ProfileSettings
+
+    settings = environment.settings(ProfileSettings)
+    require_kafka(settings.kafka, secured=bool(settings.kafka_security))
+
+    from web.publication.app import check_start
+
+    return check_start(settings)
+
+
+def _listener(environment: Environment) -> int:
+    """The descriptor of the socket on which all HTTP processes accept connections; it lives as long as this process."""
+    from web.server.listening import listen
+    from web.settings import WebSettings
+
+    settings = environment.settings(WebSettings)
+    wait_until(partial(is_free, settings.http_port), LEFT_OVER_S)
+    require_free(settings.http_port, "HTTP")
+    return listen(settings.http_host, settings.http_port).detach()
+
+
 _CHECKS: dict[str, Callable[[Environment], int | None]] = {
     STREAMS.name: _check_streams,
     SENDERS.name: _check_senders,
     BOUNCES.name: _check_bounces,
+    WEB.name: _check_web,
+    PUBLICATION.name: _check_profiles,
 }
 
 

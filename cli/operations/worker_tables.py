@@ -1,6 +1,6 @@
 """The status of workers and their partitions as tables for people."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rich.console import Console
@@ -23,6 +23,8 @@ def show(console: Console, status: WorkerStatus, kind: WorkerKind) -> None:
         _print(console, _partitions(status, STREAM_COLUMNS if kind is STREAMS else SENDER_COLUMNS))
     if status.lanes is not None:
         _print(console, list(lane_tables.lines(status.lanes, status.queue)))
+    if status.backlog is not None:
+        _print(console, list(_backlog(status.backlog)))
     if status.switches:
         console.print()
     for switch in status.switches:
@@ -55,6 +57,15 @@ def _workers(status: WorkerStatus) -> list[str]:
             )
         )
     return aligned(rows, right=(0, 1, 3, 4, 5, 6))
+
+
+def _backlog(backlog: dict[str, Any]) -> Iterator[str]:
+    """What waits in the outbox, and how far readers are behind."""
+    outbox = [(kind, _number(each["entries"]), _seconds(each["oldest_s"])) for kind, each in backlog["outbox"].items()]
+    yield from aligned([("outbox", "entries", "oldest"), *outbox], right=(1, 2))
+    yield ""
+    readers = [(reader, _seconds(behind_s)) for reader, behind_s in backlog["behind_s"].items()]
+    yield from aligned([("reader", "behind"), *readers], right=(1,))
 
 
 def _text(value: object) -> str:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from functools import cache
 
 from cli.rules.rule_folder import Folder
+from schemas.endpoints import WEBHOOK
 from schemas.vocabulary import DeliveryReason
 from schemas.wording import quoted
 from senders.content.headers import HeaderError
@@ -36,9 +37,9 @@ class CaseMails:
         return replace(result, passed=False, diff=(*result.diff, *wrong)) if wrong else result
 
     def _fault(self, sent: Sent) -> str:
-        """Where and why the mail cannot be made; empty if it can, or if its template is missing."""
+        """Where and why the mail cannot be made; empty if it can, if its template is missing, or for a webhook."""
         name, profile = sent.message.template, sent.profile
-        if name not in self._files:
+        if name not in self._files or sent.message.channel == WEBHOOK:
             return ""
         file = self._files[name]
         recipient = Recipient(profile.user_id, None, profile.zone, profile.locale, profile.attributes, {})

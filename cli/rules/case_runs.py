@@ -13,10 +13,11 @@ from cli.rules.case_mails import CaseMails
 from cli.rules.rule_files import RULE_SUFFIXES, TEMPLATE_SUFFIX, NothingFound
 from cli.rules.rule_folder import Folder, read_folder
 from schemas.errors import UserError
+from schemas.wording import quoted
 from triggers.cases.case_runner import CaseResult, run_case
 from triggers.language.diagnostics import Diagnostic, InvalidRules
-from triggers.loader import inspect, load_rules
-from triggers.rules.rule import Send
+from triggers.loader import load_to_try
+from triggers.rules.ruleset import RuleSet
 
 POLL_S = 0.3
 """How often `--watch` looks at the files: soon enough for a person, and hardly any load."""
@@ -44,7 +45,7 @@ class TimedCase:
 
 @dataclass(frozen=True, slots=True)
 class CaseRun:
-    """The cases that ran. `unrendered` says why their mails were not rendered; empty if they were."""
+    """The cases that ran. `unrendered` says which mails were not rendered; empty if all were."""
 
     cases: list[TimedCase]
     unrendered: str
@@ -55,11 +56,11 @@ class CaseRun:
 def run_paths(paths: Sequence[Path], name: str = "") -> CaseRun:
     """Runs every case whose name or rule contains `name`, and renders the mails that it sends.
 
-    If the paths have no templates at all, none counts as missing. Raises InvalidRules, NothingFound, or NoSuchCase.
+    A mail whose template does not exist is not rendered. Raises InvalidRules, NothingFound, or NoSuchCase.
     """
     folder = read_folder(*paths)
     folder.refuse_problems()
-    rules = load_rules(folder.rules, folder.template_hashes() or _names_of_templates(folder))
+    rules = load_to_try(folder.rules, folder.template_hashes())
     mails = CaseMails(folder)
     ran = []
     for trigger in rules.declared.values():
@@ -70,14 +71,17 @@ def run_paths(paths: Sequence[Path], name: str = "") -> CaseRun:
                 ran.append(TimedCase(result, time.perf_counter() - began))
     if name and not ran:
         raise NoSuchCase(f"no case matches -k {name!r}; leave it out to run all cases")
-    unrendered = "" if folder.templates else f"no templates in {folder.root}: the mails were not rendered"
-    return CaseRun(ran, unrendered, folder.passed_over)
+    return CaseRun(ran, _unrendered(folder, rules), folder.passed_over)
 
 
-def _names_of_templates(folder: Folder) -> dict[str, str]:
-    """The templates that the rules name, with empty texts."""
-    steps = [step for trigger in inspect(folder.rules, {}).triggers for step in trigger.steps]
-    return {step.template: "" for step in steps if isinstance(step, Send)}
+def _unrendered(folder: Folder, rules: RuleSet) -> str:
+    """Which mails are not rendered; empty if every template exists."""
+    if not folder.templates:
+        return f"no templates in {folder.root}: the mails were not rendered"
+    sent = {send.template for trigger in rules.declared.values() for send in trigger.messages}
+    missing = sent - folder.templates.keys()
+    names = ", ".join(map(quoted, sorted(missing)))
+    return f"mails without a template were not rendered: {names}" if missing else ""
 
 
 def show(console: Console, tested: CaseRun) -> bool:

@@ -9,6 +9,8 @@ import orjson
 from rich.console import Console
 
 from cli.options import Format
+from cli.rules.brand_keys import missing_keys
+from cli.rules.rule_files import CATALOGUES, PRIVACY
 from cli.rules.rule_folder import Folder, read_folder
 from schemas.wording import counted, nearest, quoted
 from senders.content.render import template_faults
@@ -16,7 +18,9 @@ from senders.content.template_names import RequiredName, required_names
 from triggers.cel.cost import MAX_COST
 from triggers.checks.costs import Cost
 from triggers.engine.fast_path import FastPath
-from triggers.language.diagnostics import Diagnostic, Report
+from triggers.language.catalogue_document import read_catalogue
+from triggers.language.diagnostics import Diagnostic, Report, in_publication
+from triggers.language.privacy_document import read_privacy
 from triggers.loader import RuleFindings, inspect
 from triggers.rules.rule import Send, Trigger
 from triggers.rules.ruleset import RuleSet
@@ -77,24 +81,48 @@ class CheckResult:
         """The numbers of files and of findings, on one line."""
         rules, templates = len(self.folder.rules), self.folder.template_files
         looked = f"{counted(rules, 'rule file')}, {counted(templates, 'template')}"
+        if not rules and self.folder.privacy:
+            looked = counted(len(self.folder.privacy), "privacy file")
+        elif not rules and self.folder.catalogues:
+            looked = counted(len(self.folder.catalogues), "event catalogue")
         severities = ("error", "warning", "note")
         return f"{looked}: {', '.join(counted(self.count(each), each) for each in severities)}"
 
 
-def check_paths(paths: Sequence[Path], catalogue: Path | None = None, *, may_be_empty: bool = False) -> CheckResult:
-    """Checks rules and templates, also against the event catalogue: the given one, or the one beside them."""
-    folder = read_folder(*paths, catalogue=catalogue, may_be_empty=may_be_empty)
+def check_paths(
+    paths: Sequence[Path], catalogue: Path | None = None, *, may_be_empty: bool = False, publishing: bool = False
+) -> CheckResult:
+    """Checks rules and templates, also against the event catalogue: the given one, or the one beside them.
+
+    A catalogue that is named itself is checked without rules too. With `publishing`, a template that does not exist is
+    an error and no warning.
+    """
+    is_alone = any(path.name in CATALOGUES | PRIVACY or path == catalogue for path in paths)
+    folder = read_folder(*paths, catalogue=catalogue, may_be_empty=may_be_empty or is_alone)
+    return check_folder(folder, publishing=publishing)
+
+
+def check_folder(folder: Folder, *, publishing: bool = False) -> CheckResult:
+    """Checks what was read."""
     rules = inspect(folder.rules, folder.template_hashes(), folder.catalogues)
-    files = [*folder.problems, *folder.passed_over, *unused_templates(folder, rules)]
+    files = [*folder.problems, *folder.passed_over, *unused_templates(folder, rules), *check_privacy(folder)]
+    files += missing_keys(rules.brands)
     diagnostics = sorted([*rules.diagnostics, *check_templates(folder, rules.triggers), *files])
-    return CheckResult(folder, [*diagnostics, *rules.notes], rules.costs, event_paths(rules.rules))
+    found = [*diagnostics, *rules.notes]
+    return CheckResult(folder, in_publication(found) if publishing else found, rules.costs, event_paths(rules.rules))
+
+
+def check_privacy(folder: Folder) -> list[Diagnostic]:
+    """What is wrong in privacy files, also against the event catalogue."""
+    catalogue, _ = read_catalogue(folder.catalogues)
+    return [each for report in read_privacy(folder.privacy, catalogue)[1] for each in report.diagnostics]
 
 
 def unused_templates(folder: Folder, rules: RuleFindings) -> Iterator[Diagnostic]:
     """Warns of templates that no rule sends, if all rules could be read."""
     if not rules.triggers or not all(each.is_warning for each in rules.diagnostics):
         return
-    sent = {step.template for trigger in rules.triggers for step in trigger.steps if isinstance(step, Send)}
+    sent = {send.template for trigger in rules.triggers for send in trigger.messages}
     for name, file in folder.templates.items():
         if name not in sent and name not in folder.beside:
             yield Diagnostic(file.path, 1, 1, "unused-template", f"no rule sends the template {quoted(name)}")
@@ -112,7 +140,7 @@ def check_templates(folder: Folder, triggers: Iterable[Trigger]) -> list[Diagnos
         for each in needed.get(name, []):
             _check_attribute(reports[name], each)
     for trigger in triggers:
-        for send in (step for step in trigger.steps if isinstance(step, Send)):
+        for send in trigger.messages:
             _check_data(reports.get(send.template), needed.get(send.template, []), trigger, send)
     return [each for report in reports.values() for each in report.diagnostics]
 

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from cli.operations.lane_tables import binding_words
-from cli.rules.delivery_answers import Delivery, delivery_lines, read_deliveries, reply_words, why_words
+from cli.rules.delivery_answers import Delivery, dated_lines, read_deliveries, reply_words, why_words
 from infra.postgres.migrate import CONNECT_S
 from schemas.errors import UserError
-from schemas.vocabulary import LedgerState
+from schemas.vocabulary import DeliveryReason, LedgerState
 from senders.bounces.classifier import load_classifier
 from senders.bounces.recorded_replies import STAGES
 from senders.bounces.refusal import Refusal
 from senders.content.message import command_id_of
+from senders.queue.lines import line_id
 from triggers.engine.gates.stored import time_words
 
 _ABOUT = """
@@ -24,6 +25,8 @@ FROM ledger AS l LEFT JOIN ledger_partitions AS p ON p.partition = l.partition
     LEFT JOIN ledger_workers AS w ON w.owner = l.owner
 WHERE l.key = ledger_key(%(id)s)
 """
+_LINE = """SELECT behind FROM ledger_queue
+WHERE command_id = ledger_key(%(id)s) AND behind IS NOT NULL AND reason = 'limited'"""
 _SETTLEMENTS = "SELECT at, by, why, decided FROM settlements WHERE command_id = %(id)s ORDER BY id"
 
 
@@ -49,7 +52,7 @@ class CommandLife:
     """The mail transactions, each with its way."""
     settlements: list[dict[str, Any]]
     binding: Mapping[str, Any] | None = None
-    """What binds it in the memory of a worker."""
+    """What binds it, or the line that it stands in, as a worker knows it."""
 
     def waits(self, now: datetime) -> str | None:
         """What a command that has not ended waits for, and until when; None if it has ended."""
@@ -60,11 +63,13 @@ class CommandLife:
         if until is None:
             by_hand = "for a person: `ebbtide senders settle ID --as accepted|failed|resend`"
             return by_hand if state is LedgerState.IN_DOUBT else None
-        if until > now:
-            why = "; ".join(filter(None, [why_words(self.delivery.reason), self.delivery.detail]))
-            return f"until {time_words(until)}: {why or 'its next attempt'}"
         if self.binding is not None:
             return f"on its lane: {binding_words(self.binding)}"
+        if until > now:
+            why = "; ".join(filter(None, [why_words(self.delivery.reason), self.delivery.detail]))
+            if self.delivery.reason == DeliveryReason.LIMITED:
+                return f"for its turn, until {time_words(until)} at the latest: {why}"
+            return f"until {time_words(until)}: {why or 'its next attempt'}"
         owner = self.about["partition_owner"]
         holder = f"worker {owner}" if owner else "no worker, which must take the partition over first"
         return f"for its turn in partition {self.about['partition']}, held by {holder}"
@@ -79,7 +84,8 @@ def read(
 ) -> CommandLife:
     """The life of a command, from the databases of the ledger and of the hypertables; raises CommandUnknown.
 
-    `rules` are the operator's rules for bounces; `find` asks running workers what a command in their memory waits for.
+    `rules` are the operator's rules for bounces; `find` asks running workers what a command in their memory, or a line,
+    waits for.
     """
     import psycopg
     from psycopg.rows import dict_row
@@ -94,6 +100,7 @@ def read(
             delivery = read_deliveries(ledger, timescale, [command])[command]
             attempts = ledger.execute(_ATTEMPTS, {"id": command}).fetchall()
             settled = ledger.execute(_SETTLEMENTS, {"id": command}).fetchall()
+            line = ledger.execute(_LINE, {"id": command}).fetchone()
     except psycopg.errors.UndefinedTable:
         raise CommandUnknown("the database has no ledger yet; `ebbtide migrate` creates it") from None
     if about is None:
@@ -103,6 +110,8 @@ def read(
         )
     due = delivery.state in (LedgerState.ADMITTED, LedgerState.DEFERRED)
     binding = find(command) if due and delivery.next_attempt_at is not None else None
+    if binding is None and line is not None:
+        binding = find(line_id(line["behind"]))
     return CommandLife(about, delivery, _with_rules(attempts, rules), settled, binding)
 
 
@@ -127,24 +136,33 @@ def lines(life: CommandLife, now: datetime | None = None) -> Iterator[str]:
     yield f"command {about['command_id']}: {life.delivery.headline}"
     yield f"  {about['trigger']} for {about['user_id']}, purpose {about['purpose']}, partition {about['partition']}"
     yield f"  {time_words(about['admitted_at'])} admitted"
-    if about["started_at"] and life.delivery.attempt:
-        worker = f" by {about['owner']}" if about["owner"] else ""
-        yield f"  {time_words(about['started_at'])} attempt {life.delivery.attempt} began{worker}"
-    for line in delivery_lines(life.delivery):
+    for _, line in sorted(_dated(life), key=lambda each: each[0] or about["admitted_at"]):
         yield f"  {line}"
-    for each in life.attempts:
-        yield f"  {time_words(each['started_at'])} attempt {each['attempt']} {_way(each['path'])}"
-        yield f"    {time_words(each['state_at'])} {each['state']}: {_answer(each)}"
-    for each in life.settlements:
-        yield f"  {time_words(each['at'])} settled as {each['decided']} by {each['by']}: {each['why']}"
     if waits := life.waits(now or datetime.now(UTC)):
         yield f"  waits {waits}"
 
 
+def _dated(life: CommandLife) -> Iterator[tuple[datetime | None, str]]:
+    """What happened, a line each with its time; of what happened at one time, what caused it comes first."""
+    about = life.about
+    if about["started_at"] and life.delivery.attempt:
+        worker = f" by {about['owner']}" if about["owner"] else ""
+        yield about["started_at"], f"{time_words(about['started_at'])} attempt {life.delivery.attempt} began{worker}"
+    for each in life.attempts:
+        yield each["started_at"], f"{time_words(each['started_at'])} attempt {each['attempt']} {_way(each['path'])}"
+        yield each["state_at"], f"  {time_words(each['state_at'])} {each['state']}: {_answer(each)}"
+    for each in life.settlements:
+        yield each["at"], f"{time_words(each['at'])} settled as {each['decided']} by {each['by']}: {each['why']}"
+    yield from dated_lines(life.delivery)
+
+
 def _way(path: Mapping[str, Any] | None) -> str:
-    """The way of a mail. That of a lost worker's is not recorded, nor are those from before the ledger kept ways."""
+    """The way of a mail, or the endpoint of a webhook. That of a lost worker's is not recorded, nor are those from
+    before the ledger kept ways."""
     if path is None:
         return "by a way that is not recorded"
+    if "endpoint" in path:
+        return f"to the endpoint {path['endpoint']} at {path['host']}"
     ours = f" ({path['from']})" if "from" in path else ""
     host = f"to {path.get('host', 'no host')}" + (f" ({path['address']})" if "address" in path else "")
     more = [f"{name} {path[name]}" for name in ("site", "provider") if name in path]

@@ -16,10 +16,12 @@ SELECT command_id, state, reason, detail, attempt, state_at, next_attempt_at, re
 WHERE key IN (SELECT ledger_key(id) FROM unnest(%(ids)s::text[]) AS id)
 """
 _EVENTS = """
-SELECT command_id, kind, time, code, enhanced, reply, NULL AS url, NULL::boolean AS machine FROM deliveries
+SELECT command_id, kind, time, code, enhanced, reply, NULL AS url, NULL::boolean AS machine, NULL AS evidence
+FROM deliveries
 WHERE command_id = ANY(%(ids)s)
 UNION ALL
-SELECT command_id, kind, time, code, enhanced, reply, url, machine FROM engagement WHERE command_id = ANY(%(ids)s)
+SELECT command_id, kind, time, code, enhanced, reply, url, machine, evidence FROM engagement
+WHERE command_id = ANY(%(ids)s)
 ORDER BY time
 """
 _SENDS = """
@@ -33,18 +35,29 @@ _HEADS: Mapping[str, str] = {
     LedgerState.REFUSED: "not delivered, the receiver refused it",
     LedgerState.EXPIRED: "not sent, it expired before delivery",
     LedgerState.SUPPRESSED: "not sent, delivery withheld it",
-    LedgerState.FAILED: "not sent, the mail could not be made",
+    LedgerState.FAILED: "not sent, it could not be made or handed over",
     LedgerState.IN_DOUBT: "in doubt, handed over without an answer",
 }
 _WHY: Mapping[str, str] = {
     SuppressionReason.NO_RECIPIENT: "the user has no address; a profile gives it in the field `address`",
     SuppressionReason.SUPPRESSED: "the address is suppressed: it bounced, complained or unsubscribed",
     SuppressionReason.NO_CONSENT: "the user has not consented to the purpose, or has withdrawn consent",
+    SuppressionReason.USER_PAUSED: "the user asked for no mail for a time",
     SuppressionReason.DISCARDED: "a person paused it, and did not want to keep what waits",
     DeliveryReason.PAUSED: "a person paused it",
+    DeliveryReason.BUDGET: "its budget is used up; a person releases or discards it (`ebbtide budgets`)",
     DeliveryReason.CONSENT_STALE: "consent is not up to date yet",
     DeliveryReason.VIEW_BEHIND: "not all profiles are read yet",
     DeliveryReason.TEMPLATE_MISSING: "the template is missing",
+    DeliveryReason.BRAND_MISSING: "its brand is missing",
+    DeliveryReason.SIGNING_KEY_MISSING: "delivery does not have the key with which its brand signs",
+    DeliveryReason.ENDPOINT_MISSING: "no such endpoint is published",
+    DeliveryReason.SECRET_MISSING: "delivery does not have a secret of the endpoint",
+    DeliveryReason.DESTINATION_REFUSED: "the settings do not allow the address of the endpoint",
+    DeliveryReason.UNREACHABLE: "the endpoint could not be connected to",
+    DeliveryReason.HTTP_STATUS: "the endpoint did not take it",
+    DeliveryReason.ENDPOINT_GONE: "the endpoint wants no webhook any more",
+    DeliveryReason.RETRIES_USED: "all retries of the endpoint are used",
     DeliveryReason.TEMPLATE_INVALID: "the template cannot be used",
     DeliveryReason.UNDEFINED: "the template uses a variable that it is not given",
     DeliveryReason.RENDER_LIMIT: "the template exceeded a limit of rendering",
@@ -126,13 +139,18 @@ def read_sends(connection: "Connection[Any]", user: str, ids: Collection[str]) -
 
 def delivery_lines(delivery: Delivery) -> Iterator[str]:
     """The answer of delivery and the later events, one line each."""
+    return (line for _, line in dated_lines(delivery))
+
+
+def dated_lines(delivery: Delivery) -> Iterator[tuple[datetime | None, str]]:
+    """The same, each with its time; None if the ledger has no row."""
     if delivery.state is None:
-        yield _NO_ROW
+        yield None, _NO_ROW
     else:
-        yield _ledger_line(delivery)
+        yield delivery.at, _ledger_line(delivery)
     for each in delivery.events:
         if each["kind"] != delivery.state or each["time"] != delivery.at:
-            yield _event_line(each)
+            yield each["time"], _event_line(each)
 
 
 def _ledger_line(delivery: Delivery) -> str:
@@ -143,12 +161,15 @@ def _ledger_line(delivery: Delivery) -> str:
     parts += [delivery.detail] if delivery.detail else []
     parts += [reply_words(reply.get("code"), reply.get("enhanced"), reply.get("text"))] if reply else []
     parts += [f"attempt {delivery.attempt}"] if delivery.attempt > 1 else []
-    parts += [f"next attempt {time_words(delivery.next_attempt_at)}"] if delivery.next_attempt_at else []
+    if delivery.next_attempt_at:
+        when = time_words(delivery.next_attempt_at)
+        parts.append(f"at the latest {when}" if delivery.reason == DeliveryReason.LIMITED else f"next attempt {when}")
     return "; ".join(parts)
 
 
 def _event_line(event: Mapping[str, Any]) -> str:
     by = {True: ", by software", False: "", None: ""}[event["machine"]]
+    by += f" ({event['evidence']})" if event["evidence"] else ""
     reply = reply_words(event["code"], event["enhanced"], event["reply"])
     more = "; ".join(filter(None, [reply, event["url"]]))
     return f"{time_words(event['time'])} {event['kind']}{by}{f': {more}' if more else ''}"

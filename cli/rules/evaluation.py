@@ -1,58 +1,47 @@
-"""`ebbtide eval`: evaluates an expression of rules over an event, or many expressions of strict CEL."""
+"""`ebbtide eval`: evaluates an expression of rules over given facts, or many expressions of strict CEL."""
 
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 from pydantic import BaseModel
 
 from cli.options import console, print_json
-from cli.text_files import UnreadableFile, read_json
-from schemas.codec import DecodeError, validate
-from schemas.errors import UserError
+from cli.rules.given_facts import FactFiles, Facts, read_facts
+from cli.rules.given_user import BadInput, GivenUser
 from schemas.events import Event
 from schemas.profiles import Profile
 from schemas.wording import counted, quoted
 from triggers.cel import strict
 from triggers.cel import tree as cel_tree
-from triggers.cel.conditions import Condition, Context, compile_condition
+from triggers.cel.conditions import Condition, compile_condition
 from triggers.cel.json import from_json, to_json
-from triggers.cel.runtime import EvaluationError, as_ms
+from triggers.cel.runtime import EvaluationError
 from triggers.cel.syntax import parse
 from triggers.cel.tree import SyntaxProblem
 from triggers.cel.writer import Scope
-from triggers.rules.events import StoredEvent
-from triggers.rules.state import User
 
-M = TypeVar("M", bound=BaseModel)
 _FACTS: dict[str, tuple[type[BaseModel], str, str]] = {
     "event": (Event, "an event", "properties"),
     "user": (Profile, "a profile", "attributes"),
 }
-_ROOTS = {"event": "--event FILE", "user": "--user FILE", "now": ""}
 
 
-class BadInput(UserError):
-    """The input of the expression cannot be read."""
-
-
-def show(text: str, event: str | None, user: str | None, as_json: bool) -> bool:
+def show(text: str, files: FactFiles, as_json: bool) -> bool:
     """Prints the value of the expression, or why it has none; returns whether it has one."""
     try:
-        condition = compile_condition(text, "any", Scope(frozenset(_ROOTS)))
+        condition = compile_condition(text, "any", Scope())
     except SyntaxProblem as problem:
         _show_problem(text, problem, as_json)
         return False
-    _check_given(condition, {"event": event, "user": user})
-    data = {"event": _json(event), "user": _json(user)}
-    context = _context(data, {"event": event, "user": user})
-    hint = "; ".join(_misplaced(text, data))
+    facts = read_facts(files)
+    _check_given(condition, facts)
+    hint = "; ".join([*_misplaced(text, facts), *_of_the_value(condition, facts)])
     more = {"hint": hint} if hint else {}
     try:
-        value = to_json(condition.any(context))
+        value = to_json(condition.any(facts.context()))
     except EvaluationError as error:
         if as_json:
             print_json({"error": {"code": "evaluation", "message": str(error), **more}})
@@ -74,7 +63,7 @@ def _show_hint(hint: str) -> None:
         console.print(f"  hint: {hint}", markup=False, soft_wrap=True)
 
 
-def _misplaced(text: str, data: dict[str, Any]) -> Iterator[str]:
+def _misplaced(text: str, facts: Facts) -> Iterator[str]:
     """Hints about fields that the expression reads and that stand outside of `properties` or `attributes`."""
     fields_read = {
         (node.operand.name, node.field)
@@ -82,7 +71,7 @@ def _misplaced(text: str, data: dict[str, Any]) -> Iterator[str]:
         if isinstance(node, cel_tree.Select) and isinstance(node.operand, cel_tree.Name)
     }
     for root, (model, what, under) in _FACTS.items():
-        found = data[root] if isinstance(data[root], dict) else {}
+        found = {"event": facts.written, "user": facts.user.profile if facts.user else {}}[root]
         wanted = sorted(field for name, field in fields_read if name == root and field not in (found.get(under) or {}))
         for key in found.keys() - model.model_fields.keys():
             inside = found[key] if isinstance(found[key], dict) else {}
@@ -105,38 +94,21 @@ def _show_problem(text: str, problem: SyntaxProblem, as_json: bool) -> None:
     console.print(shown, markup=False, soft_wrap=True)
 
 
-def _check_given(condition: Condition, places: dict[str, str | None]) -> None:
+def _check_given(condition: Condition, facts: Facts) -> None:
     for root in sorted(condition.code.roots):
-        if root != "now" and places[root] is None:
-            raise BadInput(f"the expression reads `{root}`; give it with {_ROOTS[root]}")
+        if how := facts.missing(root):
+            raise BadInput(f"the expression reads `{root}`; give it with {how}")
 
 
-def _context(data: dict[str, Any], places: dict[str, str | None]) -> Context:
-    now = datetime.now(UTC)
-    made_up = {"id": "event", "type": "event", "user_id": None, "time": now.isoformat()}
-    found = _read(Event, data["event"], f"{places['event']}: not an event", made_up)
-    profile = _read(Profile, data["user"], f"{places['user']}: not a profile", {"user_id": "user"})
-    stored = StoredEvent(found.id, found.type, as_ms(found.time), found.source, found.properties)
-    known = User(profile.user_id, profile.zone, profile.locale, profile.attributes)
-    return Context(stored, known, None, lambda _: 0.0, as_ms(now))
-
-
-def _read(model: type[M], data: Any, wrong: str, otherwise: dict[str, Any]) -> M:
-    """Parses a fact; `otherwise` gives fields that are missing. Raises BadInput."""
-    try:
-        known = {name for name, value in data.items() if value is not None} if isinstance(data, dict) else set()
-        made_up = {name: value for name, value in otherwise.items() if name not in known}
-        return validate(model, data | made_up if isinstance(data, dict) else data)
-    except DecodeError as error:
-        raise BadInput(f"{wrong}: {error.detail}") from None
-
-
-def _json(place: str | None) -> Any:
-    """Reads a JSON file; an empty object without a file."""
-    try:
-        return {} if place is None else read_json(place)
-    except UnreadableFile as error:
-        raise BadInput(str(error)) from None
+def _of_the_value(condition: Condition, facts: Facts) -> Iterator[str]:
+    """Hints about what the value may owe to a quotient that was cut, or to scores and metrics that are not given."""
+    if condition.code.whole_quotients:
+        yield "the quotient of two whole numbers is cut to a whole one; write one as a fraction, as in 2.0"
+    own = (facts.user or GivenUser()).own
+    for name in sorted(condition.code.scores - own.score.keys()):
+        yield f"the user has no score {quoted(name)}, so it is 0"
+    for name in sorted({name for name, _ in condition.code.metrics} - own.metric.keys()):
+        yield f"the user has no metric {quoted(name)}, so it has counted nothing"
 
 
 def _lines(place: str) -> Iterator[bytes]:

@@ -1,45 +1,39 @@
-"""Reads a log of events, one JSON object a line. Lines that are not events are skipped and counted by kind."""
+"""Reads logs of facts: events, profiles and outcomes, one JSON object a line. Lines that are none are skipped and
+counted by kind."""
 
-import gzip
-import sys
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import Generic, TypeVar
 
 import orjson
+from pydantic import TypeAdapter, ValidationError
 
-from schemas.codec import DecodeError, decode
-from schemas.errors import UserError
+from cli.rules.log_blocks import MAX_LINE_BYTES, BadLog, LineBlock, LogFile
+from schemas.codec import DecodeError, decode, parse_json, validate
 from schemas.events import Event
+from schemas.outcomes import Outcome
 from schemas.plain import plain_event
+from schemas.profiles import Profile
+from schemas.types import Instant
 from schemas.vocabulary import DeadLetterCause
 from schemas.wording import counted
-from triggers.cases.timelines import UserEvent
+from triggers.cases.backtest import TimedProfile, UserEvent
 from triggers.cel.runtime import as_ms
 from triggers.language.case_time import FIRST_YEAR, LAST_YEAR
 from triggers.rules.events import stored_event, stored_plain_event
 
-MAX_LINE_BYTES = 1024 * 1024
-"""The longest line: more than Kafka accepts as one record."""
 MAX_KINDS = 20
 """The largest number of kinds of problem: a file that is not an event log could have one for each line."""
 _REPORT_EVERY = 10_000
-_BOM = b"\xef\xbb\xbf"
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
-_GZIP = b"\x1f\x8b"
 _OTHERS = "other problems"
 _PLAIN_FROM_MS, _PLAIN_TO_MS = (
     as_ms(datetime(FIRST_YEAR, 1, 1, tzinfo=UTC)),
     as_ms(datetime(LAST_YEAR + 1, 1, 1, tzinfo=UTC)),
 )
-
-
-class BadLog(UserError):
-    """An event log cannot be read; the message names the file and the line."""
+_INSTANT = TypeAdapter[datetime](Instant)
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -56,99 +50,117 @@ class SkippedLines:
 
 
 @dataclass(slots=True)
-class LogReader:
-    """One log: a file, compressed with gzip if its name ends in `.gz`, or `-` for standard input.
+class LineFindings:
+    """What reading lines found beside facts."""
 
-    With `strict`, the first line that is not an event raises BadLog; otherwise it is counted in `skipped`. `beside` has
-    the unknown fields of events without properties.
-    """
+    facts: int = 0
+    skipped: dict[str, SkippedLines] = field(default_factory=dict)
+    beside: set[str] = field(default_factory=set)
+    """The unknown fields of events without properties."""
+
+    def note(self, more: SkippedLines) -> None:
+        """Adds skipped lines. Those of a kind too many are counted together."""
+        kind = more.kind
+        if kind not in self.skipped and len(self.skipped) >= MAX_KINDS:
+            kind = _OTHERS
+        self.skipped.setdefault(kind, SkippedLines(kind, 0, more.place, more.detail)).count += more.count
+
+    def add(self, other: "LineFindings") -> None:
+        """Adds what the lines behind these gave."""
+        self.facts += other.facts
+        self.beside |= other.beside
+        for each in other.skipped.values():
+            self.note(each)
+
+    def refuse_if_none(self, what: str) -> None:
+        """Raises BadLog if there were lines, and none was a fact."""
+        if self.skipped and not self.facts:
+            first, *_ = self.skipped.values()
+            count = sum(each.count for each in self.skipped.values())
+            raise BadLog(f"{first.place}: not {what}: {first.detail}; none of the {counted(count, 'line')} is one")
+
+
+@dataclass(slots=True)
+class LineReader(Generic[T]):
+    """Reads lines of one file as facts. With `strict`, the first line that is none raises BadLog."""
+
+    name: str
+    what: str
+    """What a line should be, such as `an event`."""
+    parse: Callable[[bytes], T]
+    strict: bool = True
+    findings: LineFindings = field(default_factory=LineFindings)
+
+    def read(self, block: LineBlock, progress: Callable[[int], None] | None = None) -> Iterator[tuple[int, T]]:
+        """The facts of a block, each with the number of its line; raises BadLog with file and line."""
+        parse = self.parse
+        for number, line in enumerate(block.lines(), block.first):
+            if progress is not None and number % _REPORT_EVERY == 0:
+                progress(number)
+            if not line.strip():
+                continue
+            try:
+                fact = parse(line)
+            except DecodeError as error:
+                self._note(number, error)
+                continue
+            self.findings.facts += 1
+            yield number, fact
+
+    def _note(self, number: int, error: DecodeError) -> None:
+        place = f"{self.name}:{number}"
+        if self.strict:
+            raise BadLog(f"{place}: not {self.what}: {error.detail}") from None
+        kind = "not JSON" if error.cause is DeadLetterCause.NOT_JSON else f"not {self.what}"
+        kind = f"{kind} ({', '.join(sorted(error.fields))})" if error.fields else kind
+        self.findings.note(SkippedLines(kind, 1, place, error.detail))
+
+
+class EventReader(LineReader[UserEvent]):
+    """Reads lines of a log of events."""
+
+    def __init__(self, name: str, strict: bool = True) -> None:
+        super().__init__(name, "an event", self._event, strict)
+
+    def _event(self, line: bytes) -> UserEvent:
+        text = checked_line(line)
+        found = _plain(line) or _by_model(line)
+        if not found[1].properties:
+            self.findings.beside |= orjson.loads(text).keys() - Event.model_fields.keys()
+        return found
+
+
+@dataclass(slots=True)
+class LogReader:
+    """One log of events: a file as `LogFile` opens it. `findings` has what is not an event."""
 
     log: Path
     strict: bool = True
-    skipped: dict[str, SkippedLines] = field(default_factory=dict)
-    beside: set[str] = field(default_factory=set)
+    findings: LineFindings = field(default_factory=LineFindings)
 
     def events(self, progress: Callable[[int], None] | None = None) -> Iterator[UserEvent]:
         """The events in the order of the log; raises BadLog with file and line.
 
         It also raises BadLog if the log cannot be read to its end, or if no line is an event.
         """
-        found = False
-        for number, line in self._lines():
-            if progress is not None and number % _REPORT_EVERY == 0:
-                progress(number)
-            if not line.strip():
-                continue
-            try:
-                event = self._event(line)
-            except DecodeError as error:
-                self._note(number, error)
-                continue
-            found = True
-            yield event
-        if self.skipped and not found:
-            first, *_ = self.skipped.values()
-            count = sum(each.count for each in self.skipped.values())
-            raise BadLog(f"{first.place}: not an event: {first.detail}; none of the {counted(count, 'line')} is one")
+        file = LogFile(self.log)
+        reader = EventReader(file.name, self.strict)
+        self.findings = reader.findings
+        for block in file.blocks():
+            for _, event in reader.read(block, progress):
+                yield event
+        self.findings.refuse_if_none(reader.what)
 
-    def _event(self, line: bytes) -> UserEvent:
-        if len(line) > MAX_LINE_BYTES:
-            raise DecodeError(DeadLetterCause.INVALID, f"longer than {MAX_LINE_BYTES:,} bytes")
-        try:
-            text = line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            detail = f"not UTF-8 at byte {error.start + 1} of the line; save the log as UTF-8"
-            raise DecodeError(DeadLetterCause.NOT_JSON, detail) from None
-        found = _plain(line) or _by_model(line)
-        if not found[1].properties:
-            self.beside |= orjson.loads(text).keys() - Event.model_fields.keys()
-        return found
 
-    def _note(self, number: int, error: DecodeError) -> None:
-        place = f"{self._name}:{number}"
-        if self.strict:
-            raise BadLog(f"{place}: not an event: {error.detail}") from None
-        kind = "not JSON" if error.cause is DeadLetterCause.NOT_JSON else "not an event"
-        kind = f"{kind} ({', '.join(sorted(error.fields))})" if error.fields else kind
-        if kind not in self.skipped and len(self.skipped) >= MAX_KINDS:
-            kind = _OTHERS
-        self.skipped.setdefault(kind, SkippedLines(kind, 0, place, error.detail)).count += 1
-
-    @property
-    def _name(self) -> str:
-        return "<standard input>" if str(self.log) == "-" else str(self.log)
-
-    def _lines(self) -> Iterator[tuple[int, bytes]]:
-        """Each line with its number, without a byte order mark; only the beginning of a line that is too long."""
-        number = 0
-        with ExitStack() as stack:
-            try:
-                stream = self._open(stack)
-                while line := stream.readline(MAX_LINE_BYTES + 1):
-                    number += 1
-                    if number == 1:
-                        self._check_encoding(line)
-                        line = line.removeprefix(_BOM)
-                    yield number, line
-                    while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
-                        line = stream.readline(MAX_LINE_BYTES + 1)
-            except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-                raise BadLog(f"{self.log}:{number + 1}: not a whole gzip file: {error}") from None
-            except OSError as error:
-                raise BadLog(f"{self._name}: cannot be read: {error.strerror or error}") from None
-
-    def _open(self, stack: ExitStack) -> IO[bytes] | gzip.GzipFile:
-        if str(self.log) == "-":
-            return sys.stdin.buffer
-        if self.log.suffix == ".gz":
-            return stack.enter_context(gzip.open(self.log, "rb"))
-        return stack.enter_context(self.log.open("rb"))
-
-    def _check_encoding(self, line: bytes) -> None:
-        if line.startswith(_UTF_16) or line.count(b"\0") * 3 > len(line):
-            raise BadLog(f"{self._name}:1: the log is UTF-16; save it as UTF-8")
-        if line.startswith(_GZIP):
-            raise BadLog(f"{self._name}:1: the log is gzip; give it a name that ends in .gz")
+def checked_line(line: bytes) -> str:
+    """The text of a line; raises DecodeError if it is too long or not UTF-8."""
+    if len(line) > MAX_LINE_BYTES:
+        raise DecodeError(DeadLetterCause.INVALID, f"longer than {MAX_LINE_BYTES:,} bytes")
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        detail = f"not UTF-8 at byte {error.start + 1} of the line; save the log as UTF-8"
+        raise DecodeError(DeadLetterCause.NOT_JSON, detail) from None
 
 
 def _plain(line: bytes) -> UserEvent | None:
@@ -162,7 +174,36 @@ def _plain(line: bytes) -> UserEvent | None:
 
 def _by_model(line: bytes) -> UserEvent:
     event = decode(Event, line)
-    if not FIRST_YEAR <= event.time.year <= LAST_YEAR:
-        detail = f"time: {event.time.year} is outside of the years {FIRST_YEAR} to {LAST_YEAR}"
-        raise DecodeError(DeadLetterCause.INVALID, detail, frozenset({"time"}))
+    _check_year(event.time)
     return event.user_id, stored_event(event)
+
+
+def _check_year(time: datetime) -> None:
+    if not FIRST_YEAR <= time.year <= LAST_YEAR:
+        detail = f"time: {time.year} is outside of the years {FIRST_YEAR} to {LAST_YEAR}"
+        raise DecodeError(DeadLetterCause.INVALID, detail, frozenset({"time"}))
+
+
+def profile_of_line(line: bytes) -> TimedProfile:
+    """A profile as on its topic. A field `time` beside the others says from when it holds."""
+    checked_line(line)
+    data = parse_json(line)
+    profile = validate(Profile, data)
+    given = data.get("time")
+    if given is None:
+        return None, profile
+    try:
+        time = _INSTANT.validate_python(given)
+    except ValidationError:
+        detail = "time: not a time with an offset, such as 2026-11-29T10:00:00Z"
+        raise DecodeError(DeadLetterCause.INVALID, detail, frozenset({"time"})) from None
+    _check_year(time)
+    return as_ms(time), profile
+
+
+def outcome_of_line(line: bytes) -> Outcome:
+    """An outcome as on its topic."""
+    checked_line(line)
+    outcome = decode(Outcome, line)
+    _check_year(outcome.time)
+    return outcome

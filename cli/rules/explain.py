@@ -9,7 +9,7 @@ from rich.console import Console
 
 from cli.rules.decision_words import headline
 from cli.rules.delivery_answers import DecidedSend, Delivery, delivery_lines, read_deliveries, read_sends
-from cli.rules.event_log import BadLog
+from cli.rules.log_blocks import BadLog
 from cli.text_files import opened, without_mark
 from infra.postgres.migrate import CONNECT_S
 from schemas.codec import DecodeError, decode
@@ -111,8 +111,14 @@ def show(console: Console, explained: list[Explanation]) -> None:
         _show_recomputed(console, each)
 
 
+def _events(ids: list[str]) -> str:
+    """What began the occurrence; then the newest entry and the event that a `wait_for` met, where there are such."""
+    first, *later = ids or ["no event"]
+    return f"begun by {first}" + (f", then {', '.join(later)}" if later else "")
+
+
 def _about(decision: Decision) -> Iterator[str]:
-    yield f"occurrence {decision.occurrence}, begun by {', '.join(decision.event_ids) or 'no event'}"
+    yield f"occurrence {decision.occurrence}, {_events(decision.event_ids)}"
     inputs = {key: value for key, value in decision.inputs.items() if key not in ("due", "cause", "path", "counted")}
     if inputs:
         yield ", ".join(f"{key} {_value(value)}" for key, value in inputs.items())

@@ -13,6 +13,8 @@ RULE_SUFFIXES = {".yaml", ".yml"}
 TEMPLATE_SUFFIX = ".liquid"
 CATALOGUES = {"events.yaml", "events.yml"}
 """The names of an event catalogue, a file beside the rules."""
+PRIVACY = {"privacy.yaml", "privacy.yml"}
+"""The names of a privacy file, beside the rules too."""
 TEMPLATES = "templates"
 
 _READ = "names of rule files end in .yaml or .yml, those of templates in .liquid, in lower case"
@@ -20,7 +22,7 @@ _OTHER_TEMPLATES = {".html", ".htm", ".txt", ".mjml", ".j2", ".jinja", ".jinja2"
 _SNIFFED = {"", ".txt", ".json"}
 """Suffixes of files whose text is searched for a rule. Manuals are not searched: they may show rules."""
 _SNIFFED_BYTES = 65_536
-_RULE_TEXT = re.compile(rb'^\s*\{?\s*"?(?:trigger|score|metric|segment|policy)"?:\s', re.MULTILINE)
+_RULE_TEXT = re.compile(rb'^\s*\{?\s*"?(?:trigger|score|metric|segment|policy|brand)"?:\s', re.MULTILINE)
 _MANUALS = ("readme", "license", "changelog", "notice", "codeowners")
 _LEFT_BY_EDITORS = ("~", ".swp", ".swo")
 
@@ -63,14 +65,14 @@ def find_files(*paths: Path) -> FoundFiles:
 
 def is_rule(file: Path) -> bool:
     """Whether the file is a rule file, by its name."""
-    return file.suffix in RULE_SUFFIXES and file.name not in CATALOGUES
+    return file.suffix in RULE_SUFFIXES and file.name not in CATALOGUES | PRIVACY
 
 
 def _beside(file: Path) -> list[Path]:
     if file.suffix not in RULE_SUFFIXES and file.suffix != TEMPLATE_SUFFIX:
         raise NothingFound(f"{file}: neither a rule file nor a template; {_READ}")
     templates = sorted(file.parent.glob(f"{TEMPLATES}/*{TEMPLATE_SUFFIX}"))
-    catalogues = [file.parent / name for name in sorted(CATALOGUES)]
+    catalogues = [file.parent / name for name in sorted(CATALOGUES | PRIVACY)]
     return [each for each in (*templates, *catalogues) if each.is_file()]  # opening a pipe would wait for its writer
 
 

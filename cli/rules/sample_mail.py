@@ -11,7 +11,8 @@ from pathlib import Path
 import structlog
 
 from cli.environment import Environment
-from cli.rules.preview import PreviewError, Sample, faults_of, read_template, template_text
+from cli.rules.preview import faults_of, read_template, template_text
+from cli.rules.samples import PreviewError, Sample
 from cli.running import make_dkim_key
 from schemas.addresses import plain_address
 from schemas.commands import SendCommand
@@ -19,8 +20,9 @@ from schemas.rules import text_hash
 from schemas.vocabulary import TRANSACTIONAL, LedgerState
 from senders.channels.channel import Channel, SendResult, Unreachable
 from senders.channels.smtp.channel import SmtpChannel
-from senders.content.dkim import load_signer
-from senders.content.mail_builder import MailBuilder
+from senders.content.dkim import NoSigningKey, load_signer
+from senders.content.links import LinkKeys, LinkPages
+from senders.content.mail_builder import MailBuilder, Tracking
 from senders.settings import SenderSettings
 
 
@@ -28,7 +30,7 @@ def send_test(environment: Environment, template: Path, to: str, sample: Sample)
     """Mails the template to an address through the configured server; the server and what it answered.
 
     Raises RealMailRefused if the server is not on this machine and real mail is not allowed. Raises PreviewError if the
-    address is invalid or no server answers.
+    address is invalid, the brand's key is not here, or no server answers.
     """
     try:
         to = plain_address(to)
@@ -41,11 +43,17 @@ def send_test(environment: Environment, template: Path, to: str, sample: Sample)
     now = datetime.now(UTC)
     command = _command(template, sample, now)
     with faults_of(template, sample):
-        mail = MailBuilder(signer, settings.sender).build(command, to, sample.user, compiled, now)
+        pages = settings.link_pages or LinkPages("https://mail.example", LinkKeys([uuid.uuid4().hex]))
+        builder = MailBuilder(signer, settings.sender, pages, Tracking(frozenset()))
+        try:
+            mail = builder.build(command, to, sample.user, compiled, now, sample.brand).message
+        except NoSigningKey as error:
+            raise PreviewError(f"{error}; EBBTIDE_DKIM_KEYS names the file of keys (docs/delivery.md)") from None
     channel: Channel = SmtpChannel.of(settings)
     try:
         with _log_on_stderr():
-            return channel.server, asyncio.run(_deliver(channel, settings.sender.address, to, mail))
+            sender = settings.sender.address if sample.brand is None else sample.brand.sender.address
+            return channel.server, asyncio.run(_deliver(channel, sender, to, mail))
     except Unreachable as error:
         raise PreviewError(f"no mail server answers at {error}; `ebbtide run sink` starts one here") from None
 
@@ -61,6 +69,7 @@ def _command(template: Path, sample: Sample, now: datetime) -> SendCommand:
         user_id=sample.user.user_id,
         template=template.stem,
         template_hash=text_hash(template_text(template)),
+        brand=sample.brand and sample.brand.name,
         purpose=TRANSACTIONAL,
         data=sample.data,
         decided_at=now,

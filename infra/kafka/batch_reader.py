@@ -9,7 +9,7 @@ must be of programs that rebalance so.
 """
 
 from collections.abc import Sequence
-from threading import Event
+from threading import Event, Thread
 from time import monotonic
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -36,6 +36,11 @@ BATCH = 500
 POLL_S = 0.1
 COMMIT_AGAIN_S = 1.0
 """How often a commit that Kafka did not take is tried again while no record comes."""
+POLL_WITHIN_MS = 30_000
+"""How long a rebalance waits for a member that is alive and busy, as with a database that does not answer. By default
+that is five minutes, and no other member gets a partition until then."""
+CLOSE_WITHIN_S = 1.5
+"""A group that was not left notices after the session's time."""
 
 
 class BatchReader(Generic[T]):
@@ -43,6 +48,11 @@ class BatchReader(Generic[T]):
 
     group: ClassVar[str]
     topics: ClassVar[tuple[str, ...]]
+    batch: ClassVar[int] = BATCH
+    """How many records are written in one transaction, at most."""
+    poll_within_ms: ClassVar[int] = POLL_WITHIN_MS
+    """A reader whose batch takes longer loses its partitions to others, and joins again after it. Its records are
+    written twice, which changes nothing."""
     gather_s: ClassVar[float] = POLL_S
     """How long a batch waits for more records. A longer time makes larger batches, which cost less a record."""
 
@@ -62,24 +72,27 @@ class BatchReader(Generic[T]):
         self.log = structlog.get_logger(f"senders.{type(self).__name__.lower()}")
         self.dead_letters = DeadLetters(connection, self.group, halt, database.beat, observer)
         static = {} if instance is None else {"group_instance_id": f"{self.group}-{instance}"}
-        self.consumer = Consumer(
-            connection.client(
-                group_id=self.group,
-                enable_auto_commit=False,
-                enable_partition_eof=True,
-                auto_offset_reset="earliest",
-                isolation_level="read_committed",
-                session_timeout_ms=session_timeout_ms,
-                heartbeat_interval_ms=session_timeout_ms // 5,  # a member learns of a rebalance no sooner
-                partition_assignment_strategy="cooperative-sticky",
-                fetch_wait_max_ms=100,
-                **static,
-            )
+        client = connection.client(
+            group_id=self.group,
+            enable_auto_commit=False,
+            enable_partition_eof=True,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            session_timeout_ms=session_timeout_ms,
+            heartbeat_interval_ms=session_timeout_ms // 5,  # a member learns of a rebalance no sooner
+            max_poll_interval_ms=max(self.poll_within_ms, session_timeout_ms),
+            partition_assignment_strategy="cooperative-sticky",
+            fetch_wait_max_ms=100,
+            **static,
         )
+        self.consumer = Consumer({**client, "on_commit": self._on_commit})
         self.ends = EndOffsets(AdminClient(connection.client()), ENDS_TIMEOUT_S)
         self._handled: dict[tuple[str, int], int] = {}
         """The offsets behind what is written and not committed yet, by topic and partition."""
+        self._committing = False
         self._commit_again_s = 0.0
+        self._refusal: KafkaError | None = None
+        """The answer to a commit that ends the process."""
         self._guard = StallGuard(self.consumer, self.ends, observer=observer)
 
     def decode(self, record: Message) -> T | None:
@@ -144,8 +157,16 @@ class BatchReader(Generic[T]):
         except Shutdown:
             self.log.info("halted_while_waiting", group=self.group)
         finally:
-            self.consumer.close()
+            self._close()
             self.database.close()
+
+    def _close(self) -> None:
+        """Leave the group. Does not wait long for a broker that does not answer: the process ends anyway."""
+        closing = Thread(target=self.consumer.close, name=f"close-{self.group}", daemon=True)
+        closing.start()
+        closing.join(CLOSE_WITHIN_S)
+        if closing.is_alive():
+            self.log.warning("group_not_left", group=self.group)
 
     def _on_assign(self, consumer: Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
         starts = self.assigned(partitions)
@@ -160,7 +181,7 @@ class BatchReader(Generic[T]):
         consumer.incremental_unassign(partitions)
 
     def _one_batch(self) -> None:
-        messages = self.consumer.consume(BATCH, self.gather_s)
+        messages = self.consumer.consume(self.batch, self.gather_s)
         records = [message for message in messages if self._sound(message)]
         batch = [(record, item) for record in records if (item := self._decoded(record)) is not None]
         if batch:
@@ -168,9 +189,11 @@ class BatchReader(Generic[T]):
         if records:
             self.dead_letters.flush()
             self._handled |= {(each.topic() or "", each.partition() or 0): (each.offset() or 0) + 1 for each in records}
-        if self._handled and (records or monotonic() >= self._commit_again_s):
+        if self._refusal is not None:
+            raise KafkaException(self._refusal)
+        if self._handled and not self._committing and (records or monotonic() >= self._commit_again_s):
             self._commit()
-        self._guard.consumed(messages, BATCH)
+        self._guard.consumed(messages, self.batch)
         self.after_batch()
 
     def _sound(self, record: Message) -> bool:
@@ -244,19 +267,35 @@ class BatchReader(Generic[T]):
             raise error from failure
 
     def _commit(self) -> None:
-        """Commit the offsets behind what is handled. Those that Kafka does not take are committed later."""
+        """Ask Kafka to commit the offsets behind what is handled.
+
+        Without waiting: a commit that waits for an absent broker cannot be interrupted, and the process could not end.
+        """
         offsets = [confluent_kafka.TopicPartition(*of, end) for of, end in self._handled.items()]
         try:
-            self.consumer.commit(offsets=offsets, asynchronous=False)
+            self.consumer.commit(offsets=offsets)
+            self._committing = True
         except KafkaException as failure:
-            error = failure.args[0]
-            if fault_of_kafka(error) is Fault.PROCESS:
-                raise
-            # All is written; the records that another reader reads again change nothing.
-            self.log.warning("offsets_not_committed", group=self.group, error=error.name())
-            self._commit_again_s = monotonic() + COMMIT_AGAIN_S
-        else:
-            self._handled.clear()
+            self._not_committed(failure.args[0])
+
+    def _on_commit(self, error: KafkaError | None, offsets: list[confluent_kafka.TopicPartition]) -> None:
+        """Called while the consumer reads. Offsets that Kafka did not take are committed later."""
+        self._committing = False
+        error = error or next((each.error for each in offsets if each.error is not None), None)
+        if error is not None:
+            self._not_committed(error)
+            return
+        for each in offsets:
+            if self._handled.get((each.topic, each.partition)) == each.offset:
+                del self._handled[each.topic, each.partition]
+
+    def _not_committed(self, error: KafkaError) -> None:
+        if fault_of_kafka(error) is Fault.PROCESS:
+            self._refusal = error
+            return
+        # All is written; the records that another reader reads again change nothing.
+        self.log.warning("offsets_not_committed", group=self.group, error=error.name())
+        self._commit_again_s = monotonic() + COMMIT_AGAIN_S
 
 
 def _place_of(record: Message) -> str:

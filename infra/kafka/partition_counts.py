@@ -1,14 +1,21 @@
 """Which topics exist, and the partition count that the user-keyed ones share."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
+from infra.kafka.client import KafkaAway
+from infra.kafka.connection import Connection, connect_admin
 from infra.kafka.futures import REQUEST_TIMEOUT_S, completed
 from infra.kafka.retry import error_of
+from infra.service.outages import Outage, backoff_s
+from infra.service.tasks import run_in_thread
 from schemas.errors import UserError
+
+CONNECT_S = 10.0
 
 
 class TopicsMissing(UserError):
@@ -54,3 +61,34 @@ def shared_partition_count(admin: AdminClient, co_partitioned: Iterable[str], ot
     if len(set(counts.values())) > 1:
         raise TopicsMissing(f"topics disagree on their partition count {counts}; recreate them with one count")
     return counts[together[0]]
+
+
+def ask_partition_count(
+    connection: Connection, co_partitioned: Iterable[str], others: Iterable[str], timeout_s: float = CONNECT_S
+) -> int:
+    """The same of a broker that is there.
+
+    Blocks. Raises KafkaAway if it does not answer within `timeout_s`, AccessDenied and TopicsMissing.
+    """
+    try:
+        return shared_partition_count(connect_admin(connection, timeout_s), co_partitioned, others)
+    except KafkaException as exception:
+        raise KafkaAway(
+            f"Kafka does not answer at {connection.servers} ({error_of(exception).name()}); "
+            "`make status` tells what runs, `make up` starts it"
+        ) from None
+
+
+async def partition_count_once_there(ask: Callable[[], int], kafka: Outage, beat: Callable[[], None]) -> int:
+    """What `ask` returns, asked in a thread until it does not raise KafkaAway. Calls `beat` each time before."""
+    for wait_s in backoff_s():
+        beat()
+        try:
+            count = await run_in_thread("ask-topics", ask)
+        except KafkaAway as away:
+            kafka.away(away)
+            await asyncio.sleep(wait_s)
+        else:
+            kafka.back()
+            return count
+    raise AssertionError("the waits have no end")

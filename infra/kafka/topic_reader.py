@@ -1,12 +1,13 @@
 """Reads a topic from its beginning to its end, for commands. Readers that follow a topic are in `batch_reader`."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from infra.kafka.client import TIMEOUT_S, client_config
 from infra.kafka.retry import retry
+from schemas.codec import partition_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +32,18 @@ def watermarks(consumer: Consumer, topic: str) -> Watermarks:
     return Watermarks({p: low for p, (low, _) in offsets.items()}, {p: high for p, (_, high) in offsets.items()})
 
 
-def read_all(kafka: str, topic: str, since_ms: int | None = None) -> Iterator[Message]:
+def read_all(
+    kafka: str, topic: str, since_ms: int | None = None, keys: Collection[bytes] | None = None
+) -> Iterator[Message]:
     """Each committed record of the topic, from its beginning or from `since_ms`, up to the end at the time of the
-    call."""
+    call. With `keys`, only the partitions in which records with these keys belong."""
     consumer = Consumer(reader_config(kafka, "ebbtide-reader"))
     try:
         ends = watermarks(consumer, topic)
         filled = [p for p, end in ends.high.items() if end > 0]
+        if keys is not None and filled:
+            wanted_by = {partition_for(key, len(ends.high)) for key in keys}
+            filled = [p for p in filled if p in wanted_by]
         if not filled:
             return
         starts = [TopicPartition(topic, p, ends.low[p]) for p in filled]  # half a second faster than OFFSET_BEGINNING
@@ -46,6 +52,29 @@ def read_all(kafka: str, topic: str, since_ms: int | None = None) -> Iterator[Me
             starts = retry(lambda: consumer.offsets_for_times(wanted, timeout=TIMEOUT_S), TIMEOUT_S)
         consumer.assign(starts)
         yield from read_to_ends(consumer, {(topic, p) for p in filled})
+    finally:
+        consumer.close()
+
+
+def read_partition(kafka: str, topic: str, partition: int) -> Iterator[Message]:
+    """Each committed record of one partition, from its beginning up to the end at the time of the call; none if there
+    is no such partition."""
+    consumer = Consumer(reader_config(kafka, "ebbtide-reader"))
+    try:
+        ends = watermarks(consumer, topic)
+        if ends.high.get(partition, 0) > 0:
+            consumer.assign([TopicPartition(topic, partition, ends.low[partition])])
+            yield from read_to_ends(consumer, {(topic, partition)})
+    finally:
+        consumer.close()
+
+
+def partition_count(kafka: str, topic: str) -> int:
+    """How many partitions the topic has; 0 if it does not exist."""
+    consumer = Consumer(reader_config(kafka, "ebbtide-reader"))
+    try:
+        found = consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic]
+        return 0 if found.error is not None else len(found.partitions)
     finally:
         consumer.close()
 
@@ -72,8 +101,13 @@ def arrived(consumer: Consumer, wait_s: float = 0.2) -> list[Message]:
     return [] if first is None else [first, *consumer.consume(1000, 0)]
 
 
-def read_to_ends(consumer: Consumer, left: set[tuple[str, int]]) -> Iterator[Message]:
-    """The records of these assigned partitions, until each has reported its end. Raises KafkaException."""
+def read_to_ends(
+    consumer: Consumer, left: set[tuple[str, int]], ends: dict[tuple[str, int], int] | None = None
+) -> Iterator[Message]:
+    """The records of these assigned partitions, until each has reported its end. Raises KafkaException.
+
+    `ends` gets the next offset behind each end, which may be that of no record: a transaction ends with a marker.
+    """
     while left:
         for message in arrived(consumer):
             error, place = message.error(), (message.topic() or "", message.partition() or 0)
@@ -82,5 +116,7 @@ def read_to_ends(consumer: Consumer, left: set[tuple[str, int]]) -> Iterator[Mes
                     yield message
             elif error.code() == KafkaError._PARTITION_EOF:
                 left.discard(place)
+                if ends is not None:
+                    ends[place] = message.offset() or 0
             else:
                 raise KafkaException(error)

@@ -66,6 +66,16 @@ class Ports:
         return self.base + 4
 
     @property
+    def http(self) -> int:
+        """The HTTP edges: ingest, and the pages of recipients."""
+        return self.base + 80
+
+    @property
+    def profiles_web(self) -> int:
+        """The pages of profile worker 0; those of the others follow."""
+        return self.base + 90
+
+    @property
     def senders_web(self) -> int:
         """The pages of delivery worker 0; those of the others follow."""
         return self.base + 200
@@ -79,3 +89,8 @@ class Ports:
     def bounces_web(self) -> int:
         """The pages of bounce listener 0; those of the others follow."""
         return self.base + 300
+
+    @property
+    def http_web(self) -> int:
+        """The pages of HTTP process 0; those of the others follow."""
+        return self.base + 395

@@ -8,13 +8,30 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 from infra.local.sink import HOST
 from infra.local.sink_mails import ReceivedMail, read_messages
 from infra.local.sink_receipts import LISTENING, Receipt, read_receipts
 
 START_WITHIN_S = 15.0
+
+
+class SinkProgram(Protocol):
+    """What is used of subprocess.Popen."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+
+    def poll(self) -> int | None:
+        """Its exit status once it has ended."""
+
+    def send_signal(self, sig: int) -> None:
+        """Does nothing once it has ended."""
+
+    def wait(self, timeout: float) -> int:
+        """Its exit status; raises subprocess.TimeoutExpired."""
 
 
 class Sink:
@@ -24,16 +41,14 @@ class Sink:
         self.port = port
         self.directory = directory
         self._script = script
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: SinkProgram | None = None
 
     def start(self) -> None:
         """Starts the process and waits until it answers; raises RuntimeError if it does not."""
         if self._answers():
             raise RuntimeError(f"SMTP sink on {HOST}:{self.port} did not start: another server has this port")
         self.directory.mkdir(parents=True, exist_ok=True)
-        command = self._command()
-        with (self.directory / "sink.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self._process = self._run(self._command(), self.directory / "sink.log")
         deadline = time.monotonic() + START_WITHIN_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -41,6 +56,10 @@ class Sink:
                 tail = (self.directory / "sink.log").read_text().strip().splitlines()[-1:] or ["no log"]
                 raise RuntimeError(f"SMTP sink on {HOST}:{self.port} did not start: {tail[0]}")
             time.sleep(0.05)
+
+    def _run(self, command: list[str], log: Path) -> SinkProgram:
+        with log.open("ab") as output:
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
 
     def _command(self) -> list[str]:
         command = [sys.executable, "-m", "infra.local.sink", "--port", str(self.port), "--dir", str(self.directory)]

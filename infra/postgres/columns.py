@@ -79,6 +79,7 @@ _WRITTEN: Mapping[str, Callable[[Any], str]] = {
     "timestamptz": lambda value: value.isoformat(),
     "uuid": str,
     "int": str,
+    "bigint": str,
     "smallint": str,
     "boolean": str,
 }

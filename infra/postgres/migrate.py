@@ -1,12 +1,14 @@
 """Runs the migrations of a database. It is safe to run again, and from several processes at once.
 
 A migration is a file of SQL in `migrations/`. Files run in the order of their names, each once and in its own
-transaction; the table `schema_migrations` names those that ran.
+transaction; the table `schema_migrations` names those that ran. One that does not get at a table soon lets others go
+before it and tries again, for two minutes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from time import sleep
 from typing import Any, LiteralString
 
 import psycopg
@@ -18,6 +20,10 @@ from schemas.errors import UserError
 MIGRATIONS = Path(__file__).parent / "migrations"
 LOCK = 7_306_118
 """The advisory lock that a second migrator waits for: an arbitrary number, the same in every version."""
+LOCK_S = 3
+"""How long a migration waits for a table: whoever uses that table next waits behind it."""
+LOCK_TRIES = 20
+"""How often it tries, with a rest as long as the wait, in which others get at the table."""
 CONNECT_S = 3
 """How long a person waits for a database that does not answer."""
 
@@ -28,6 +34,10 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 )
 """
 
+_OLDEST = """SELECT pid, xact_start AT TIME ZONE 'UTC' FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+      AND xact_start IS NOT NULL ORDER BY xact_start LIMIT 1"""
+
 
 class MigrationError(UserError):
     """The database could not be reached or migrated; the message names the next step."""
@@ -35,10 +45,10 @@ class MigrationError(UserError):
 
 @contextmanager
 def require_migrated() -> Iterator[None]:
-    """Raises MigrationError if a query of the block names a table or a column that the database does not have yet."""
+    """Raises MigrationError if a query of the block names what the database does not have yet."""
     try:
         yield
-    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction) as error:
         missing = str(error).splitlines()[0]
         raise MigrationError(f"the database is of an older version ({missing}); run `ebbtide migrate`") from None
 
@@ -48,12 +58,20 @@ def require_database(database_url: str) -> None:
     psycopg.connect(database_url, connect_timeout=CONNECT_S).close()
 
 
-def migrate(database_url: str) -> list[str]:
-    """Runs the migrations that have not run yet. Returns their names, oldest first; raises MigrationError."""
+def applied(connection: Connection[Any]) -> list[str]:
+    """The names of the migrations that have run, oldest first."""
+    return [name for (name,) in connection.execute("SELECT name FROM schema_migrations ORDER BY name")]
+
+
+def migrate(database_url: str, only: Collection[str] | None = None) -> list[str]:
+    """Runs the migrations that have not run yet, of those in `only` if that is given.
+
+    Returns their names, oldest first; raises MigrationError.
+    """
     try:
         with closing(psycopg.connect(database_url, autocommit=True, connect_timeout=CONNECT_S)) as connection:
             connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
-            return _run_missing(connection)
+            return _run_missing(connection, only)
     except psycopg.OperationalError as error:
         raise _away(database_url, error) from error
 
@@ -64,15 +82,15 @@ def migrate_both(database_url: str, ledger_url: str) -> list[str]:
     Raises MigrationError, and changes nothing in the ledger's, if a ledger would begin anew beside one that is in use:
     its suppressions and what waits in it would be left behind.
     """
-    applied = migrate(database_url)
+    ran = migrate(database_url)
     if ledger_url == database_url:
-        return applied
+        return ran
     if _is_new(ledger_url) and _is_used(database_url):
         raise MigrationError(
             f"{shown(ledger_url)} has no ledger, and {shown(database_url)} has one that is in use: keep that as "
             "EBBTIDE_LEDGER_URL, and give EBBTIDE_DATABASE_URL a new database (docs/operating.md)"
         )
-    return applied + [f"{name} (ledger)" for name in migrate(ledger_url)]
+    return ran + [f"{name} (ledger)" for name in migrate(ledger_url)]
 
 
 def _is_new(url: str) -> bool:
@@ -101,12 +119,39 @@ def _away(url: str, error: psycopg.OperationalError) -> MigrationError:
     return MigrationError(f"{shown(url)}: {reason}; `make status` shows what runs, `make up` starts it")
 
 
-def _run_missing(connection: Connection[Any]) -> list[str]:
+def _run_missing(connection: Connection[Any], only: Collection[str] | None) -> list[str]:
     connection.execute(_HISTORY)
-    applied = {name for (name,) in connection.execute("SELECT name FROM schema_migrations")}
-    files = [file for file in sorted(MIGRATIONS.glob("*.sql")) if file.stem not in applied]
+    done = {*applied(connection)}
+    wanted = [file for file in sorted(MIGRATIONS.glob("*.sql")) if only is None or file.stem in only]
+    files = [file for file in wanted if file.stem not in done]
     for file in files:
-        with connection.transaction():
-            connection.execute(file.read_bytes())
-            connection.execute("INSERT INTO schema_migrations (name) VALUES (%s)", [file.stem])
+        _run_patiently(connection, file)
     return [file.stem for file in files]
+
+
+def _run_patiently(connection: Connection[Any], file: Path) -> None:
+    for _ in range(LOCK_TRIES):
+        try:
+            _run(connection, file)
+        except psycopg.errors.LockNotAvailable:
+            sleep(LOCK_S)
+        else:
+            return
+    raise MigrationError(
+        f"{file.stem}: its tables are in use{_oldest(connection)}, and nothing of it was kept; once they are free, run "
+        "`ebbtide migrate` again"
+    )
+
+
+def _run(connection: Connection[Any], file: Path) -> None:
+    with connection.transaction():
+        connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{LOCK_S}s"])
+        connection.execute(file.read_bytes())
+        connection.execute("INSERT INTO schema_migrations (name) VALUES (%s)", [file.stem])
+
+
+def _oldest(connection: Connection[Any]) -> str:
+    """The transaction that most likely holds a table, such as that of a backup."""
+    for pid, since in connection.execute(_OLDEST):
+        return f" (the oldest transaction is of server process {pid}, since {since:%H:%M:%S} UTC)"
+    return ""

@@ -7,16 +7,31 @@ import signal
 import sys
 import threading
 import time
-from typing import NoReturn
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn
 
 import structlog
 
+from infra.service.faults import describe, is_fenced
+from infra.service.health import WorkerIdentity
+from infra.service.logs import configure_logging
+from infra.service.tasks import StillRunning
 from infra.service.watchdog import name_of, where
+from schemas.errors import UserError
 
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 CRASHED = 1
 OVERDUE = 70
 """EX_SOFTWARE of sysexits.h, as for a stream worker: the process had to end itself."""
+
+
+def log_end(log: Any, error: Exception) -> int:
+    """Log the error that ends a process. Returns its exit status."""
+    if is_fenced(error):
+        log.error("fenced", error=describe(error))
+    else:
+        log.critical("crashed", exc_info=error)
+    return OVERDUE if isinstance(error, StillRunning) and error.__cause__ is None else CRASHED
 
 
 class Deadline:
@@ -64,6 +79,41 @@ def stop_when_signalled(stop: asyncio.Event, deadline: Deadline) -> None:
         loop.call_soon_threadsafe(stop.set)
 
     threading.Thread(target=wait, name="signals", daemon=True).start()
+
+
+def run_until_signalled(
+    run: Callable[[asyncio.Event], Coroutine[Any, Any, None]],
+    name: str,
+    deadline: Deadline,
+    identity: WorkerIdentity | None = None,
+    *,
+    refusals: tuple[type[UserError], ...] = (UserError,),
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> None:
+    """Runs a process until SIGTERM, SIGINT or an error, and ends it, with the error in the log `name`. Never returns.
+
+    `run` ends soon after its event is set. Raises only those errors of `run` that are `refusals`, for a person.
+    """
+    block_signals()
+    configure_logging(**({} if identity is None else {"slot": identity.slot}))
+
+    async def to_the_end() -> None:
+        """Ends the process from within the loop, because a runner waits at its end without a bound."""
+        stop = asyncio.Event()
+        stop_when_signalled(stop, deadline)
+        try:
+            await run(stop)
+        except refusals:
+            raise
+        except Exception as error:  # noqa: BLE001  # it is logged, and ends the process
+            leave(log_end(structlog.get_logger(name), error))
+        leave(0)
+
+    try:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(to_the_end())
+    finally:
+        deadline.arm()  # a refusal goes on to the command line, and that must end in time too
 
 
 def leave(status: int) -> NoReturn:

@@ -16,6 +16,7 @@ import psycopg
 from confluent_kafka import KafkaError, KafkaException
 
 ROOT = Path(__file__).resolve().parents[2]
+OURS = ("senders", "web")
 
 
 class Fault(StrEnum):
@@ -29,8 +30,9 @@ class Fault(StrEnum):
 
 _SERVER_CLASSES = frozenset({"08", "40", "53", "57", "58"})
 """Connection, rollback that a retry may fix, resources such as a full disk, operator intervention, system error."""
-_SERVER_STATES = frozenset({"25006", "55006", "55P03", "XX001", "XX002"})
-"""A read-only standby, an object in use, a lock not granted in time, corrupted data or index."""
+_SERVER_STATES = frozenset({"25006", "25P03", "55006", "55P03", "XX001", "XX002"})
+"""A read-only standby, a transaction that was idle for too long (as in a frozen process), an object in use, a lock not
+granted in time, corrupted data or index."""
 _ITEM_CLASSES = frozenset({"22", "23", "54"})
 """A value, a constraint, or a limit of the program such as the largest index row. The last is an OperationalError."""
 _STATEMENT_CANCELLED = "57014"
@@ -67,6 +69,17 @@ def fault_of_kafka(error: KafkaError) -> Fault:
     return Fault.ITEM if error.code() in _TOO_MUCH else Fault.SERVER
 
 
+def is_fenced(error: BaseException) -> bool:
+    """Whether a consumer's group took another member of its `group.instance.id` instead.
+
+    librdkafka tells it as `_FATAL`, and only the text says why.
+    """
+    if not isinstance(error, KafkaException):
+        return False
+    found = error.args[0]
+    return bool(found.code() == KafkaError._FATAL and "consumer fenced" in found.str())
+
+
 def kafka_error(error: Exception) -> KafkaError | None:
     """The error of Kafka that a producer's call raised, also for a full queue; None for any other error."""
     if isinstance(error, BufferError):
@@ -90,7 +103,7 @@ def _of_postgres(error: psycopg.Error) -> Fault:
 def describe(error: BaseException) -> str:
     """The exception's type and where it was raised, without its message, which may repeat personal data."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if Path(frame.filename).is_relative_to(ROOT / "senders")]
+    ours = [frame for frame in frames if any(Path(frame.filename).is_relative_to(ROOT / each) for each in OURS)]
     if not frames:
         return type(error).__name__
     frame = (ours or frames)[-1]

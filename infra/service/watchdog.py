@@ -46,7 +46,9 @@ class Watchdog:
         """Reports progress of the calling task or thread. It is stalled if it does not beat again within `bound_s`."""
         part, now_s = _caller(), time.monotonic()
         with self._lock:
-            pulse = self._pulses.setdefault(part, _Pulse(part, self.bound_s, now_s))
+            pulse = self._pulses.get(part)
+            if pulse is None:
+                pulse = self._pulses[part] = _Pulse(part, self.bound_s, now_s)
             pulse.beat_at_s, pulse.reported = now_s, False
             if bound_s is not None:
                 pulse.bound_s = bound_s

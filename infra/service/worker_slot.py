@@ -1,6 +1,6 @@
 """One worker's slot under a supervisor: its process, its successor, and the pauses between starts.
 
-The supervisor passes SUPERVISOR, RESTARTS and TURN to a worker in its environment.
+The supervisor passes SUPERVISOR, RESTARTS, TURN and LISTENER to a worker in its environment.
 """
 
 import asyncio
@@ -25,6 +25,9 @@ TURN = "EBBTIDE_TURN"
 
 Loading takes seconds on a busy machine. If it happened between the end of one worker and the start of the next, the
 group's session could expire, and partitions would move away and back."""
+LISTENER = "EBBTIDE_LISTENER"
+"""The listening socket that the workers share: a connection waits in its queue while a worker restarts, and none is
+refused or reset."""
 RESTARTS = "EBBTIDE_RESTARTS"
 """How often the slot was started before."""
 
@@ -97,6 +100,8 @@ class Slot:
     """Of its web pages."""
     command: Sequence[str]
     variables: Mapping[str, str]
+    listener: int | None = None
+    """The descriptor of a listening socket that the workers of all slots share."""
     process: asyncio.subprocess.Process | None = None
     successor: Successor | None = None
     """Takes over as soon as the process has ended."""
@@ -138,17 +143,18 @@ class Slot:
             await self.successor.discard()
 
     async def _start(self, turn: socket.socket | None = None) -> asyncio.subprocess.Process:
-        passed = () if turn is None else (turn.fileno(),)
+        shared = {} if self.listener is None else {LISTENER: self.listener}
+        taking_over = {} if turn is None else {TURN: turn.fileno()}
+        passed = shared | taking_over
         own = {SUPERVISOR: str(os.getpid()), RESTARTS: str(self.starts)}
-        taking_over = {} if turn is None else {TURN: str(turn.fileno())}
         self.starts += 1
         return await asyncio.create_subprocess_exec(
             *self.command,
             str(self.number),
-            env={**self.variables, **own, **taking_over},
+            env={**self.variables, **own, **{name: str(number) for name, number in passed.items()}},
             stdin=asyncio.subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C reaches only the supervisor, which stops the workers in order
-            pass_fds=passed,
+            pass_fds=tuple(passed.values()),
         )
 
     def pause_after(self, status: int, lived_s: float) -> float:

@@ -1,17 +1,16 @@
 """The bounce listener from start to exit. Several such processes may share one port."""
 
 import asyncio
+from functools import partial
 
 import structlog
 
 from infra.postgres.database import AsyncDatabase
 from infra.postgres.stores import Stores
-from infra.service.ending import CRASHED, Deadline, block_signals, leave, stop_when_signalled
+from infra.service.ending import Deadline, run_until_signalled
 from infra.service.health import Phase, WorkerIdentity
-from infra.service.logs import configure_logging
 from infra.service.outages import Outage
 from infra.service.pages import Pages, PageServer
-from schemas.errors import UserError
 from senders.bounces.classifier import load_classifier
 from senders.bounces.inbox import ANSWER_S, Inbox
 from senders.bounces.listener import BounceListener
@@ -26,31 +25,13 @@ FINISH_S = 2.0
 
 def main(settings: BounceSettings, identity: WorkerIdentity | None = None) -> None:
     """Listen until SIGTERM or SIGINT; then the process ends. Never returns. Raises UserError if it cannot start."""
-    block_signals()
-    configure_logging(**({} if identity is None else {"slot": identity.slot}))
-    deadline = Deadline(END_WITHIN_S)
-    try:
-        asyncio.run(_until_signalled(settings, deadline, identity))
-    finally:
-        deadline.arm()
+    listen = partial(run, settings, identity=identity)
+    run_until_signalled(listen, "senders.bounces.app", Deadline(END_WITHIN_S), identity)
 
 
 def check_start(settings: BounceSettings) -> None:
     """Raises UserError if no listener can start with these settings."""
     load_classifier(settings.bounce_rules)
-
-
-async def _until_signalled(settings: BounceSettings, deadline: Deadline, identity: WorkerIdentity | None) -> None:
-    stop = asyncio.Event()
-    stop_when_signalled(stop, deadline)
-    try:
-        await run(settings, stop, identity)
-    except UserError:
-        raise
-    except Exception as error:  # noqa: BLE001  # it is logged, and ends the process
-        structlog.get_logger("senders.bounces.app").critical("crashed", exc_info=error)
-        leave(CRASHED)
-    leave(0)
 
 
 async def run(settings: BounceSettings, stop: asyncio.Event, identity: WorkerIdentity | None = None) -> None:

@@ -1,7 +1,7 @@
 """The outcomes that a mail at a signed return path means. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -24,12 +24,15 @@ _MAX_DATE: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class SentCommand:
-    """The command that a mail answers. Its trigger and purpose are unknown for old ones."""
+    """The command that a mail answers. All but its user is unknown for old ones."""
 
     id: str
     user_id: str
     trigger: str | None = None
     purpose: str | None = None
+    step: str | None = None
+    variant: str | None = None
+    decided_at: datetime | None = None
 
 
 def written_at(headers: Headers, now: datetime) -> datetime:
@@ -79,5 +82,5 @@ def _bounced(found: Finding, command: SentCommand, at: datetime, classifier_hash
 
 
 def _common(command: SentCommand, at: datetime) -> dict[str, Any]:
-    about = {"user_id": command.user_id, "trigger": command.trigger, "purpose": command.purpose}
-    return {"command_id": command.id, "time": at, "provider": PROVIDER, **about}
+    about = asdict(command)
+    return {"command_id": about.pop("id"), "time": at, "provider": PROVIDER, **about}

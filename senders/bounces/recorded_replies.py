@@ -78,13 +78,14 @@ FROM (SELECT o.state AS kind, o.reason AS was, o.hard, way.path::json ->> 'answe
              o.reply::json ->> 'text' AS reply
       FROM ledger_outcomes AS o LEFT JOIN ledger_paths AS way ON way.number = o.path
       WHERE o.recorded_at > now() - least(%(since)s, %(in_ledger)s)
-            AND o.reply IS NOT NULL AND o.state <> 'accepted') AS recorded
+            AND o.reply IS NOT NULL AND o.state <> 'accepted' AND o.channel = 'email') AS recorded
 WHERE code >= 400 GROUP BY 1, 2, 3, 4, 5, 6, 7
 """  # noqa: S608  # no value is put into the text
 _OF_HYPERTABLES = f"""
 SELECT {_KEY}, count(*) AS times
 FROM (SELECT kind, code, enhanced, reply, NULL AS answered, classification AS was, hard FROM deliveries
       WHERE time > now() - %(since)s AND time <= now() - %(in_ledger)s AND code >= 400
+            AND provider IS DISTINCT FROM 'webhook'
       UNION ALL
       SELECT kind, code, enhanced, reply, NULL, classification, hard FROM engagement
       WHERE time > now() - %(since)s AND kind = 'bounced' AND code IS NOT NULL) AS recorded

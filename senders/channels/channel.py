@@ -1,11 +1,12 @@
-"""The protocol of a channel: a way to send mails, such as an SMTP relay or the HTTP API of a provider.
+"""The protocol of a channel: a way to send mails, such as an SMTP relay, or webhooks.
 
 Delivery knows channels only by this protocol. Only the channel reads the codes of its server's replies; it gives one
-SendResult for each mail.
+SendResult for each mail. A webhook is sent as a mail is: its id in the place of the return path.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Protocol
 
 from schemas.errors import UserError
@@ -40,7 +41,7 @@ class SendResult:
 
     For a reply of 4xx or 5xx, `reason` is its class (`ReplyClass`, or one of the operator's rules), `hard` says that
     the address must get no mail any more, and `classifier_hash` names the rules that found it. `answered` is what the
-    reply answered.
+    reply answered. `asked` is how long the server asks to wait, if it says so outside of the reply's text.
     """
 
     state: LedgerState
@@ -49,6 +50,7 @@ class SendResult:
     hard: bool = False
     classifier_hash: str | None = None
     answered: SmtpState | None = None
+    asked: timedelta | None = None
 
 
 class NoDestination(Exception):

@@ -1,8 +1,9 @@
 """The keys of DKIM: how they are made, kept, published and rotated, and which of them sign a mail.
 
-A mail is signed with the keys of its From domain, or of the nearest domain above it that has keys, or else of the
-domain of the settings: with one RSA key and, where there is one, with one of Ed25519 (RFC 8463), each the latest whose
-time has come. A verifier ignores the algorithm that it does not know.
+A mail of a brand is signed with the key that the brand names. Any other mail is signed with the keys of its From
+domain, or of the nearest domain above it that has keys, or else of the domain of the settings: with one RSA key and,
+where there is one, with one of Ed25519 (RFC 8463), each the latest whose time has come. A verifier ignores the
+algorithm that it does not know.
 
 The file of keys is TOML. Paths are relative to it:
 
@@ -32,6 +33,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from schemas.brands import DkimName
 from schemas.errors import UserError
 from senders.content.message import Message
 from senders.content.signatures import ALWAYS, RSA, PrivateKey, SigningKey
@@ -41,6 +43,10 @@ KEY_BITS = 2048
 
 class KeyProblem(UserError):
     """The signing key cannot be used; the message names the file and the next step."""
+
+
+class NoSigningKey(Exception):
+    """A brand's mails are to be signed with a key that is not here, or not in force yet. The message names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +61,14 @@ class Signer:
         for key in sorted(self.keys, key=lambda each: each.since):
             self._by_domain.setdefault(key.domain.lower(), []).append(key)
 
-    def sign(self, message: Message, from_domain: str, at: datetime) -> bytes:
-        """The mail with one DKIM-Signature field before it for each algorithm."""
+    def sign(self, message: Message, from_domain: str, at: datetime, named: DkimName | None = None) -> bytes:
+        """The mail with one DKIM-Signature field before it for each algorithm, or with that of the `named` key alone.
+
+        Raises NoSigningKey if that key is not here, or not in force yet.
+        """
+        keys = self.keys_of(from_domain, at) if named is None else [self.key_named(named, at)]
         body_hash = hashlib.sha256(message.body).digest()
-        signatures = [key.signature(message.fields, body_hash, at) for key in self.keys_of(from_domain, at)]
+        signatures = [key.signature(message.fields, body_hash, at) for key in keys]
         return "".join(signatures).encode("ascii") + bytes(message)
 
     def keys_of(self, from_domain: str, at: datetime) -> Sequence[SigningKey]:
@@ -68,6 +78,13 @@ class Signer:
             if in_force:
                 return list(in_force.values())
         return ()
+
+    def key_named(self, name: DkimName, at: datetime) -> SigningKey:
+        """The key that a domain publishes under a selector; raises NoSigningKey."""
+        for key in self._by_domain.get(name.domain.lower(), ()):
+            if key.selector == name.selector and key.since <= at:
+                return key
+        raise NoSigningKey(f"no key for {name}")
 
 
 def _upwards(domain: str) -> Iterator[str]:
@@ -101,8 +118,18 @@ class _KeyFile(BaseModel):
     keys: list[_KeyEntry] = []
 
 
+def key_names(domain: str, selector: str, keys: Path | None) -> set[str]:
+    """Where the keys that these settings give are published, without reading the keys; raises KeyProblem."""
+    named = [(domain, selector)] if keys is None else [(each.domain, each.selector) for each in _listed(keys)]
+    return {f"{selector}._domainkey.{domain.lower()}" for domain, selector in named}
+
+
 def read_keys(path: Path) -> list[SigningKey]:
     """The keys that a TOML file lists; raises KeyProblem with the first thing that is wrong."""
+    return [_signing_key(entry, load_key(path.parent / entry.file)) for entry in _listed(path)]
+
+
+def _listed(path: Path) -> list[_KeyEntry]:
     try:
         listed = _KeyFile.model_validate(tomllib.loads(path.read_text())).keys
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -112,7 +139,7 @@ def read_keys(path: Path) -> list[SigningKey]:
         raise KeyProblem(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     if not listed:
         raise KeyProblem(f"{path}: lists no key; each is a table [[keys]] with domain, selector and file")
-    return [_signing_key(entry, load_key(path.parent / entry.file)) for entry in listed]
+    return listed
 
 
 def load_signer(domain: str, selector: str, key: Path, keys: Path | None = None) -> Signer:

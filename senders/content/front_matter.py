@@ -4,20 +4,23 @@
     preheader  the line that mail programs show beside the subject, Liquid
     from       `Name <address>` or an address; both parts are Liquid
     reply_to   the same
+    track      which uses of the mail are tracked: a list of `opens` and `clicks`, or `[]`
 
 A mailbox is split into name and address before it is rendered, so that no value in the name can become an address.
 """
 
 import difflib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import yaml
 
 from senders.content.headers import HeaderError
 from senders.content.message import Mailbox
 
-KEYS = ("subject", "preheader", "from", "reply_to")
+KEYS = ("subject", "preheader", "from", "reply_to", "track")
+TRACKED = ("opens", "clicks")
+"""What can be tracked."""
 MAILBOXES = {"from": "From", "reply_to": "Reply-To"}
 """Keys whose value is one mailbox, and the header that each becomes."""
 _FRONT = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*\r?\n", re.DOTALL | re.MULTILINE)
@@ -53,6 +56,12 @@ class FrontMatter:
     values: dict[str, Source]
     end: int
     faults: list[FrontMatterFault]
+    lists: dict[str, frozenset[str]] = field(default_factory=dict)
+
+    @property
+    def track(self) -> frozenset[str] | None:
+        """What is tracked; None if the template does not say."""
+        return self.lists.get("track")
 
     def mailbox(self, key: str) -> tuple[Source, Source]:
         """Display name and address of `from` or `reply_to`."""
@@ -90,8 +99,10 @@ def _add(found: FrontMatter, body: str, start: int, key: yaml.Node, value: yaml.
         close = _nearest(name)
         hint = f"did you mean `{close}`?" if close else f"known here: {', '.join(KEYS)}"
         found.faults.append(FrontMatterFault(f"front matter: unknown key `{name}`; {hint}", index, close))
-    elif name in found.values:
+    elif name in found.values or name in found.lists:
         found.faults.append(FrontMatterFault(f"front matter: `{name}` is written twice", index, name))
+    elif name == "track":
+        _add_track(found, value, index)
     elif not isinstance(value, yaml.ScalarNode) or (value.tag != _TEXT and value.value):
         found.faults.append(FrontMatterFault(f"front matter: `{name}` is not text; put it in quotes", index, name))
     elif not value.value.strip():
@@ -101,6 +112,17 @@ def _add(found: FrontMatter, body: str, start: int, key: yaml.Node, value: yaml.
         found.values[name] = Source(value.value, _place(body, start + value.start_mark.index, value.value))
         if name in MAILBOXES:
             _check_mailbox(found, name)
+
+
+def _add_track(found: FrontMatter, value: yaml.Node, index: int) -> None:
+    """Add what is tracked, or a fault."""
+    items = value.value if isinstance(value, yaml.SequenceNode) else [value]
+    named = [item.value if isinstance(item, yaml.ScalarNode) else "" for item in items]
+    if isinstance(value, yaml.SequenceNode) and set(named) <= set(TRACKED):
+        found.lists["track"] = frozenset(named)
+    else:
+        hint = "not a list of `opens` and `clicks`, such as `[clicks]`; `[]` tracks nothing"
+        found.faults.append(FrontMatterFault(f"front matter: `track` is {hint}", index, "track"))
 
 
 def _nearest(name: str) -> str:

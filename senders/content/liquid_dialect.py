@@ -12,11 +12,9 @@ from senders.content import blanks
 from senders.content.filters.install import install
 from senders.content.loops import FastForTag
 from senders.content.outputs import StrictEchoTag, StrictOutput, shown
-from senders.content.rendering import StaticTextTag
+from senders.content.rendering import LONGEST_OUTPUT, StaticTextTag
 from senders.content.runs import join_runs
-
-LONGEST_OUTPUT = 500_000
-"""In bytes of UTF-8, of one part of a mail."""
+from senders.content.tracked_links import track_links
 
 
 class _LimitedEnvironment(Environment):
@@ -75,9 +73,11 @@ _PLAIN = _environment(autoescape=False)
 _HTML = _environment(autoescape=True)
 
 
-def compile_part(source: str, *, as_html: bool) -> BoundTemplate:
+def compile_part(source: str, *, as_html: bool, has_links: bool = False) -> BoundTemplate:
     """The source, ready to be rendered; raises LiquidError with the place of the fault."""
     template = (_HTML if as_html else _PLAIN).from_string(source)
     blanks.treat_blank_as_missing(template)
+    if has_links:
+        track_links(template, as_html=as_html)
     join_runs(template)
     return template

@@ -1,6 +1,7 @@
 """The recipient of a mail as the recipients view knows them."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 
@@ -14,6 +15,8 @@ class Recipient:
     locale: str | None
     attributes: dict[str, Any]
     consent: dict[str, Any]
+    paused_until: datetime | None = None
+    """Until then the user wants no mail that needs consent."""
 
     def consents(self, purpose: str) -> bool:
         """Whether the user's last answer for this purpose was yes."""

@@ -23,16 +23,20 @@ from senders.content.blanks import is_blank, without_blanks
 from senders.content.filters.dates import NOW
 from senders.content.front_matter import MAILBOXES, FrontMatter
 from senders.content.headers import HeaderError, one_line
-from senders.content.liquid_dialect import LONGEST_OUTPUT, compile_part
+from senders.content.links import MailLinks
+from senders.content.liquid_dialect import compile_part
 from senders.content.message import Mailbox
 from senders.content.quoted_printable import StaticText
-from senders.content.rendering import ControlCharacter, rendered_pieces
+from senders.content.rendering import LONGEST_OUTPUT, ControlCharacter, rendered_pieces
+from senders.content.tracked_links import LINKS
 
 _TEXT = re.compile(r"^--- text ---[ \t]*(?:\r?\n|\Z)", re.MULTILINE)
 _NAMED = re.compile(r"'?([A-Za-z_][\w.\-\[\]]*)'? is undefined")
 _BODY = re.compile(r"<body\b[^>]*>", re.IGNORECASE)
 _PREHEADER = '<div style="display:none;max-height:0;overflow:hidden">{}</div>'
 _AS_HTML = frozenset({"preheader", "HTML part"})
+NO_PAGES: Mapping[str, str] = {}
+_BODIES = frozenset({"HTML part", "text part"})
 
 
 class TemplateError(UserError, ValueError):
@@ -71,17 +75,27 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A compiled template: its parts by name."""
+    """A compiled template: its parts by name, and what it says of tracking, if anything."""
 
     parts: "Mapping[str, _CompiledPart]"
+    track: frozenset[str] | None = None
 
-    def render(self, data: dict[str, Any], user: dict[str, Any], now: datetime) -> Content:
+    def render(
+        self,
+        data: dict[str, Any],
+        user: dict[str, Any],
+        now: datetime,
+        pages: Mapping[str, str] = NO_PAGES,
+        links: MailLinks | None = None,
+    ) -> Content:
         """The content for one user at `now`; raises TemplateError with its place, and the name of a missing variable.
 
-        The sender and the address for replies are those of the front matter, None if it has none.
+        The sender and the address for replies are those of the front matter, None if it has none. `pages` are the
+        variables with the addresses of the recipient's pages. With `links`, the links of the bodies are rewritten.
         """
+        given = {"now": now, "today": now.date(), **pages, **data, "user": user}
         try:
-            names = without_blanks({"now": now, "today": now.date(), **data, "user": user}) | {NOW: now}
+            names = without_blanks(given) | {NOW: now, LINKS: links}
         except RecursionError:
             raise TemplateError(DeliveryReason.RENDER_LIMIT, "data nested too deeply") from None
         subject = self.parts["subject"]
@@ -109,10 +123,14 @@ class Template:
 
 
 class _CompiledPart(NamedTuple):
-    """One part of a template, and where it begins in the template's text."""
+    """One part of a template, and where it begins in the template's text.
+
+    `tracked` is the same part with its links found, for mails that rewrite them: between them, less is in one run.
+    """
 
     part: BoundTemplate
     offset: int
+    tracked: BoundTemplate
 
     def render(self, names: dict[str, Any]) -> str:
         """The part rendered with these names; raises TemplateError with its place."""
@@ -121,7 +139,8 @@ class _CompiledPart(NamedTuple):
     def pieces(self, names: dict[str, Any]) -> list[str]:
         """The part rendered in pieces, those of the template itself as StaticText; raises TemplateError as `render`."""
         try:
-            return rendered_pieces(self.part, names, LONGEST_OUTPUT)
+            part = self.part if names[LINKS] is None else self.tracked
+            return rendered_pieces(part, names, LONGEST_OUTPUT)
         except UndefinedError as error:
             message = _first_line(error)
             named = _NAMED.search(message)
@@ -148,10 +167,15 @@ class Part:
     source: str
     offset: int
 
-    def compiled(self) -> BoundTemplate:
-        """The compiled part; raises TemplateError with the place of the fault."""
+    @property
+    def has_links(self) -> bool:
+        """Whether links in it can be tracked."""
+        return self.name in _BODIES
+
+    def compiled(self, *, has_links: bool = False) -> BoundTemplate:
+        """The compiled part, on request with its links found; raises TemplateError with the place of the fault."""
         try:
-            return compile_part(self.source, as_html=self.name in _AS_HTML)
+            return compile_part(self.source, as_html=self.name in _AS_HTML, has_links=has_links)
         except LiquidError as error:
             at = error.token.start_index if error.token else 0
             at = at if at >= 0 else len(self.source)
@@ -161,7 +185,7 @@ class Part:
 
     def analysis(self) -> TemplateAnalysis:
         """What the part uses; raises TemplateError also for an unknown filter, or if it includes another template."""
-        template = self.compiled()
+        template = self.compiled(has_links=self.has_links)
         try:
             found = template.analyze()
         except LiquidError:  # only the inclusion of another template can fail here
@@ -184,7 +208,13 @@ def parse_template(name: str, body: str) -> Template:
     faults = template_faults(name, body)
     if faults:
         raise faults[0]
-    return Template({part.name: _CompiledPart(part.compiled(), part.offset) for part in template_parts(body)})
+    front, parts = _split(body)
+    return Template({part.name: _compiled(part) for part in parts}, front.track)
+
+
+def _compiled(part: Part) -> _CompiledPart:
+    plain = part.compiled()
+    return _CompiledPart(plain, part.offset, part.compiled(has_links=True) if part.has_links else plain)
 
 
 def template_faults(name: str, body: str) -> list[TemplateError]:

@@ -16,6 +16,8 @@ from liquid.undefined import UNDEFINED
 
 from senders.content.quoted_printable import StaticText
 
+LONGEST_OUTPUT = 500_000
+"""In bytes of UTF-8, of one part of a mail."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 """Of C0 only tab, LF and CR are text: lines in a body, and one blank in a header."""
 _NOT_PARTIAL = {"partial": False}

@@ -14,7 +14,7 @@ _DEFAULTED = re.compile(r"[\w.\-\[\]'\"]*\s*\|\s*default\b")
 _OPENING = re.compile(r"\{\{|\{%-?\s*(\w+)")
 _TESTED = re.compile(r"[\w.\-\[\]'\"]*\s*(?:-?%\}|and\b|or\b|!=|==\s*(?:(?:blank|empty|nil|null)\b|\"\"|''))")
 _TESTS = frozenset({"if", "elsif", "unless"})
-GIVEN = frozenset({"user", "user.id"})
+GIVEN = frozenset({"user", "user.id", "unsubscribe_url", "preferences_url"})
 """Names that every rendering has, besides `data`."""
 
 

@@ -104,6 +104,7 @@ class AnswerRecorder:
         now = self._clock()
         change = StateChange(job.due.command.id, start.attempt, job.due.state, now, next_attempt_at=now)
         await self._writer.take_back(change)
+        job.due_since(now)
 
     async def sent(
         self, job: DeliveryJob, start: AttemptStart, result: SendResult, retry: RetryPolicy, path: AttemptPath
@@ -126,10 +127,14 @@ class AnswerRecorder:
             path=path,
             blocked=result.reason == ReplyClass.SPAM_BLOCK,
         )
+        await self.attempted(start.due.queue_class, change)
+
+    async def attempted(self, queue_class: QueueClass, change: StateChange) -> None:
+        """Record how an attempt ended."""
         if not await self._writer.answer(change):
-            self._log.warning("answer_too_late", command_id=command.id, state=result.state.value)
+            self._log.warning("answer_too_late", command_id=change.command_id, state=change.state.value)
         if change.next_attempt_at is not None:
-            self._due_again(start.due.queue_class, change.next_attempt_at)
+            self._due_again(queue_class, change.next_attempt_at)
         self._on_answer()
 
     async def failed(self, job: DeliveryJob, error: Exception) -> None:

@@ -9,7 +9,7 @@ from schemas.vocabulary import LedgerState
 from senders.channels.channel import ChannelClient, SendResult, Unreachable
 from senders.channels.lane_routes import LaneRoutes
 from senders.delivery.answers import AnswerRecorder
-from senders.delivery.lane_driver import LaneAnswer
+from senders.delivery.lane_driver import LaneRefusal
 from senders.delivery.lane_pace import LanePace
 from senders.delivery.mail_sender import MailSender
 from senders.delivery.ready_queue import ReadyQueue
@@ -55,17 +55,17 @@ class LaneCommands:
         if self._ready.low:
             self._wake()
 
-    async def send(self, begin: LaneBegin, client: ChannelClient) -> LaneAnswer:
+    async def send(self, begin: LaneBegin, client: ChannelClient, taken: Callable[[], None]) -> LaneRefusal | None:
         """Bring a command to its answer."""
         job = self._ready.job(begin.mail.id)
         self._pace.began(begin.lane, asyncio.get_running_loop().time())
         self._watchdog.beat(self._routes.longest_send_s + STALLED_AFTER_S)
         trace = self._traces.begin(begin.mail.domain)
-        sending = self._sender.send(job, begin, client, self._retry(begin))
+        sending = self._sender.send(job, begin, client, self._retry(begin), taken)
         result = await (sending if trace is None else _traced(begin, client, sending, trace))
-        if result is None:
-            return LaneAnswer(taken=False)
-        return LaneAnswer(result.state is LedgerState.ACCEPTED, result.reply, result.answered or SmtpState.DOT)
+        if result is None or result.reply is None or result.state is LedgerState.ACCEPTED:
+            return None
+        return LaneRefusal(result.reply, result.answered or SmtpState.DOT)
 
     def _retry(self, begin: LaneBegin) -> RetryPolicy:
         """When a mail of this lane is tried again."""
@@ -107,6 +107,7 @@ async def _traced(
         ended = "* no server took it: the command waits as before"
         raise
     finally:
-        client.tracer = None
+        if client.tracer is trace:
+            client.tracer = None
         trace.end(ended)
     return result

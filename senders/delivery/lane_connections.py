@@ -109,12 +109,12 @@ class LaneConnections:
         if not self._connections:
             self._renewed_s = time.monotonic()
         requests = [LeaseRequest(name, most, 1) for name, most in limits]
-        got = await self._database.run(lambda at: connection_leases.acquire(at, self._owner, requests))
+        got = await self._database.run(lambda at: connection_leases.acquire(at, self._owner, requests), alone=True)
         if len(got) == len(requests):
             return got
         await self._release(got)
         names = {name for name, _ in limits} - {each.name for each in got}
-        await self._database.run(lambda at: connection_leases.want(at, self._owner, names))
+        await self._database.run(lambda at: connection_leases.want(at, self._owner, names), alone=True)
         return None
 
     def reserve(self, key: LaneKey, domain: str) -> LaneConnection:
@@ -166,7 +166,7 @@ class LaneConnections:
         if not held:
             self._renewed_s = began_s
             return []
-        kept = await self._database.run(lambda at: connection_leases.renew(at, self._owner, held))
+        kept = await self._database.run(lambda at: connection_leases.renew(at, self._owner, held), alone=True)
         self._renewed_s = began_s
         for each in connections:
             each.lost = each.lost or not kept.keys() >= each.leases.keys()
@@ -198,7 +198,7 @@ class LaneConnections:
 
     async def _release(self, leases: Collection[ConnectionLease]) -> None:
         if leases:
-            await self._database.run(lambda at: connection_leases.release(at, self._owner, leases))
+            await self._database.run(lambda at: connection_leases.release(at, self._owner, leases), alone=True)
 
 
 def _of_session(lane: LaneState) -> Mapping[str, Any]:

@@ -24,12 +24,11 @@ from senders.delivery.rule_exchange import RuleExchange
 from senders.shaping.connection_leases import RENEW_S
 from senders.shaping.document import SmtpState
 from senders.shaping.file import ShapingFile
-from senders.shaping.gcra import SECOND_US
+from senders.shaping.gcra import SECOND_US, PermitRequest
 from senders.shaping.lane_board import LaneBoard
 from senders.shaping.lane_decider import LaneBegin
 from senders.shaping.lane_limits import connection_limits
 from senders.shaping.lane_state import LaneKey
-from senders.shaping.permit_table import PermitRequest
 from senders.shaping.permit_taker import PermitTaker
 from senders.shaping.sites import Destination
 from senders.shaping.ways import ShapedMail, TrafficKind
@@ -45,12 +44,11 @@ MAX_LOOKED_UP = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class LaneAnswer:
-    """What became of a mail, as far as lanes go: the reply and what it answered, if the server gave one."""
+class LaneRefusal:
+    """The reply of a server that did not take a mail, and what it answered."""
 
-    taken: bool
-    reply: Reply | None = None
-    state: SmtpState = SmtpState.DOT
+    reply: Reply
+    state: SmtpState
 
 
 class LaneMails(Protocol):
@@ -59,8 +57,11 @@ class LaneMails(Protocol):
     def begun(self, mail_id: str) -> None:
         """A mail waits on no lane any more: it is being sent."""
 
-    async def send(self, begin: LaneBegin, client: ChannelClient) -> LaneAnswer:
-        """Send a mail; raises Unreachable if no server took any of it."""
+    async def send(self, begin: LaneBegin, client: ChannelClient, taken: Callable[[], None]) -> LaneRefusal | None:
+        """Send a mail; raises Unreachable if no server took any of it.
+
+        Calls `taken` as soon as a server has taken it, and does not use the client after that.
+        """
 
     async def failed(self, mail_id: str, error: Exception) -> None:
         """Sending a mail raised what nothing expects."""
@@ -133,13 +134,21 @@ class LaneDriver:
         self.board.reshape(file)
         self._wake.set()
 
+    def wake(self) -> None:
+        """Other actions may be in force."""
+        self._wake.set()
+
     def remove(self, mail_id: str) -> None:
         """A mail that has not begun waits here no more."""
         self.board.remove(mail_id)
 
     def now_us(self) -> int:
-        """What the server's clock shows, at the earliest; 0 before its first answer."""
-        return self._taker.reading().earliest_us
+        """What the server's clock shows; 0 before its first answer."""
+        return self._taker.reading().now_us
+
+    def problems(self) -> list[str]:
+        """What a person should look at."""
+        return self._taker.problems()
 
     async def run(self) -> None:
         """Drive, until cancelled. Mails that have begun are cancelled too."""
@@ -187,7 +196,7 @@ class LaneDriver:
                 self._ask.set()
             wait_s = LOOK_S
             if decision.wake_us is not None:
-                wait_s = min(LOOK_S, max(0.0, (decision.wake_us - now.earliest_us) / SECOND_US))
+                wait_s = min(LOOK_S, max(0.0, (decision.wake_us - now.now_us) / SECOND_US))
             await event_within(self._wake, wait_s)
 
     def _begin(self, begin: LaneBegin) -> None:
@@ -240,6 +249,8 @@ class LaneDriver:
             asked, self._asked = list(self._asked.values()), {}
             if asked:
                 await self._taker.take(asked)
+                for each in asked:  # what was wanted meanwhile was wanted without this answer
+                    self._asked.pop(each.limit.name, None)
                 self.board.granted(each.limit.name for each in asked)
                 self._wake.set()
 
@@ -277,27 +288,45 @@ class LaneDriver:
             self._rules.see(lane.egress, kind, failure.reply, failure.answered)
 
     async def _mail(self, begin: LaneBegin, connection: LaneConnection) -> None:
-        """Send a mail on a connection that is reserved for it. Whatever that raises, the lane goes on."""
-        taken, failure = False, None
+        """Send a mail on a connection that is reserved for it. Whatever that raises, the lane goes on.
+
+        A mail that the server took makes room for the next at once: while its answer is recorded, that one goes out.
+        """
+        reserved, failure = True, None
+
+        def taken() -> None:
+            nonlocal reserved
+            closing = self._free(begin, connection, taken=True)
+            reserved = False
+            if closing:
+                self._start("close", self._connections.close(closing))
+            self._wake.set()
+
         try:
-            taken = await self._deliver(begin, connection)
+            await self._deliver(begin, connection, taken)
         except Unreachable as error:
             failure = error
         except RealMailRefused:
             raise
         except Exception as error:  # noqa: BLE001  # one mail's error is that mail's outcome
-            await connection.client.close()
+            if reserved:
+                await connection.client.close()
             await self._mails.failed(begin.mail.id, error)
         finally:
-            connection.busy = False
-            connection.idle_since_s = asyncio.get_running_loop().time()
             self._mails.let_go(begin.mail.id)
-            self._rules.lift(self.board.ended(begin.lane, self.now_us(), taken=taken))
-            ended = connection.lost or not connection.client.usable
-            closing = self._retire([connection] if ended else [], given_up=connection.lost)
-            if failure is not None:  # before the lane is looked at again
-                self._not_sent(begin, failure)
-            await self._connections.close(closing)
+            if reserved:
+                closing = self._free(begin, connection, taken=False)
+                if failure is not None:  # before the lane is looked at again
+                    self._not_sent(begin, failure)
+                await self._connections.close(closing)
+
+    def _free(self, begin: LaneBegin, connection: LaneConnection, *, taken: bool) -> list[LaneConnection]:
+        """A mail needs its connection no more. Returns the connection if it is to be closed."""
+        connection.busy = False
+        connection.idle_since_s = asyncio.get_running_loop().time()
+        self._rules.lift(self.board.ended(begin.lane, self.now_us(), taken=taken))
+        ended = connection.lost or not connection.client.usable
+        return self._retire([connection] if ended else [], given_up=connection.lost)
 
     def _not_sent(self, begin: LaneBegin, failure: Unreachable) -> None:
         if isinstance(failure, LookupFailed):
@@ -306,13 +335,11 @@ class LaneDriver:
             self.board.failed(begin.lane, self.now_us())
             self._unreachable(begin.lane, failure, begin.mail.kind)
 
-    async def _deliver(self, begin: LaneBegin, connection: LaneConnection) -> bool:
-        """Returns whether the server took the mail."""
+    async def _deliver(self, begin: LaneBegin, connection: LaneConnection, taken: Callable[[], None]) -> None:
         await self._connections.turn_to(connection, self.board.lane(begin.lane), begin.egress)
-        answer = await self._mails.send(begin, connection.client)
-        if answer.reply is not None and not answer.taken:
-            self._rules.see(begin.egress, begin.mail.kind, answer.reply, answer.state)
-        return answer.taken
+        refusal = await self._mails.send(begin, connection.client, taken)
+        if refusal is not None:
+            self._rules.see(begin.egress, begin.mail.kind, refusal.reply, refusal.state)
 
     def _retire(self, connections: Iterable[LaneConnection], *, given_up: bool = False) -> list[LaneConnection]:
         """From now on those that carry no mail are not used any more. Returns them: they are to be closed."""
@@ -335,6 +362,7 @@ class LaneDriver:
             closing += self._retire(self._connections.idle(self._patience_s))
             if closing:  # the next renewal does not wait for hosts that say no goodbye
                 self._start("close", self._connections.close(closing))
+            self._taker.look_for_late()
             if now_s() >= drop_at_s:
                 drop_at_s = now_s() + UNUSED_S
                 self.board.drop_unused(self.now_us())

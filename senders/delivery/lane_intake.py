@@ -1,24 +1,27 @@
 """Puts jobs on their lanes, and returns to the ledger those that would wait there for long.
 
 So a site that is limited, suspended or away fills its own share of the ready queue and nobody else's. A command that
-is returned says in its ledger row what binds it, and comes back when its turn on the lane is expected: each waiting
-command is read once for each such time, however many there are.
+is returned says in its ledger row what binds it, and stands in the line of that lane or limit until its turn comes.
+Nobody guesses when that is, so its row is not written again before, however long the line and however slow the lane.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
 from schemas.addresses import ascii_domain
+from schemas.commands import SendCommand
 from schemas.vocabulary import DeliveryReason
 from senders.delivery.lane_driver import LaneDriver
+from senders.delivery.lane_lines import LaneLines, Line
 from senders.delivery.ready_queue import CAPACITY, DeliveryJob, ReadyQueue
 from senders.delivery.way_holds import WayHolds
 from senders.policy.pipeline import Delay
 from senders.policy.switches import label
-from senders.queue.ledger import CommandStatus
+from senders.queue.ledger import CommandStatus, DueStatus
 from senders.shaping.bindings import OPEN_END_US, Binding, BindingKind
 from senders.shaping.gcra import SECOND_US
 from senders.shaping.lane_state import LaneState
+from senders.shaping.quantities import SendRate
 from senders.shaping.ways import ShapedMail, TrafficKind
 
 LONG_US = 5 * SECOND_US
@@ -26,14 +29,11 @@ LONG_US = 5 * SECOND_US
 LOOKED_UP = timedelta(seconds=5)
 """When a command is taken again whose domain is not known, and whose lane may be drained."""
 ASK_AGAIN = timedelta(minutes=1)
-"""When a command is taken again whose domain is not found."""
+"""How long the line of a domain rests that is not found."""
 CONNECT_AGAIN = timedelta(seconds=15)
-"""When a command is taken again whose servers do not answer: its lane tries them only while mails wait there."""
-LONGEST_BOOKING = timedelta(minutes=15)
-"""So that a limit that is lifted is used soon."""
-USUAL_PACE = 10.0
-"""Mails a second of a lane whose limits are not known yet."""
-MAX_BOOKED = 10_000
+"""How long the line of a lane rests whose servers do not answer: it tries them only while mails wait there."""
+LONGEST_REST = timedelta(minutes=15)
+"""How long a line at a limit rests, or one whose purpose no pool takes, before its head is asked again."""
 MAX_OBSERVED = 200
 
 _RATES = (BindingKind.MESSAGE_RATE, BindingKind.CONNECTION_RATE)
@@ -47,7 +47,7 @@ class LaneIntake:
         self,
         driver: LaneDriver,
         ready: ReadyQueue,
-        from_domain: str,
+        from_domain: Callable[[SendCommand], str],
         *,
         one_lane: bool,
         holds: WayHolds | None = None,
@@ -60,11 +60,10 @@ class LaneIntake:
         self._one_lane = one_lane
         self._holds = holds
         self._clock = clock
-        self._booked: dict[str, datetime] = {}
-        """When the last mail that was returned is expected to have its turn, by lane."""
+        self._lines = LaneLines(self._board.find_lane, self._board.lookups, ready.from_line)
 
     def admit(self, job: DeliveryJob) -> Delay | None:
-        """Let a job wait on its lane, or say until when it waits in the ledger, because the lane's share is used up."""
+        """Let a job wait on its lane; or say that it waits in the ledger, because the lane's share is used up."""
         mail = self._mail_of(job)
         if self._holds is not None and self._holds.drains and (delay := self._drained(job, mail)) is not None:
             return delay
@@ -90,6 +89,28 @@ class LaneIntake:
             self._take_out(mail.id)
         return answers
 
+    # lines in the ledger
+
+    def rests_for(self, line: int) -> Binding | None:
+        """What the commands of a line wait for, if this worker knows it and lets the line rest."""
+        return self._lines.rests_for(line, self._clock())
+
+    def lines_found(self, numbers: Collection[int]) -> None:
+        """These lines have commands in the ledger."""
+        self._lines.found(numbers)
+
+    def limits_changed(self) -> None:
+        """Other limits or holds are in force: what waits in lines is asked again."""
+        self._lines.go_on()
+
+    def wanted(self, room: int) -> Mapping[int, int]:
+        """How many of the first commands of which lines may come now."""
+        return self._lines.wanted(room, self._clock())
+
+    def came(self, wanted: Mapping[int, int], heads: Collection[tuple[int, DueStatus]]) -> None:
+        """These came of those wanted; each is admitted next."""
+        self._lines.came(wanted, heads)
+
     def drop(self, partitions: Collection[int]) -> None:
         """Forget the waiting commands of partitions that another worker has now."""
         for command_id in [id_ for id_, job in self._ready.waiting.items() if job.due.partition in partitions]:
@@ -102,7 +123,7 @@ class LaneIntake:
     def _mail_of(self, job: DeliveryJob) -> ShapedMail:
         command, address = job.due.command, job.request.address
         assert address is not None, "policy lets no command pass without an address"
-        kind = TrafficKind(command.trigger, command.purpose, self._from_domain)
+        kind = TrafficKind(command.trigger, command.purpose, self._from_domain(command))
         due_us = round(job.due.due_at.timestamp() * SECOND_US)
         last, blocked = job.due.last_source, job.due.blocked
         return ShapedMail(command.id, _domain(address), kind, command.priority, due_us, last, blocked)
@@ -112,7 +133,8 @@ class LaneIntake:
         assert self._holds is not None, "asked for before"
         if not self._board.knows(mail.domain):
             self._driver.look_for(mail.domain)
-            return _delay(job, Binding(BindingKind.LOOKUP, mail.domain), self._clock() + LOOKED_UP)
+            until = min(self._clock() + LOOKED_UP, job.due.command.expires_at)
+            return Delay(DeliveryReason.LIMITED, until, words(Binding(BindingKind.LOOKUP, mail.domain)))
         lane, _ = self._board.crowd(mail)
         switch = None if lane is None else self._holds.drain(lane.key, job.due.admitted_at)
         if switch is None:
@@ -125,36 +147,39 @@ class LaneIntake:
 
     def _crowded(self, job: DeliveryJob, mail: ShapedMail) -> Delay | None:
         lane, waiting = self._board.crowd(mail)
-        if waiting < CAPACITY or (waiting < 2 * CAPACITY and lane is not None and _overtakes(lane, mail)):
-            return None
         name = mail.domain if lane is None else str(lane.key)
-        now = self._clock()
+        if waiting < CAPACITY:
+            if job.due.behind is not None or not self._lines.is_before(name, mail.priority):
+                return None
+        elif waiting < 2 * CAPACITY and lane is not None and _overtakes(lane, mail):
+            return None
         behind = Binding(BindingKind.BEHIND, name, f"{waiting} wait", str(CAPACITY))
-        first = now + min(timedelta(seconds=CAPACITY / 2 / _pace(lane)), LONGEST_BOOKING)
-        return _delay(job, behind, self._book(name, first, lane, now))
+        return self._delay(job, mail, behind, 0)
 
     def _delay(self, job: DeliveryJob, mail: ShapedMail, binding: Binding, now_us: int) -> Delay:
-        now = self._clock()
-        until = now if binding.until_us is None else now + timedelta(microseconds=binding.until_us - now_us)
+        """Let a job wait in the line of what binds it, which rests until that may have ended."""
+        now, (lane, _) = self._clock(), self._board.crowd(mail)
+        name, line = binding.name, Line(priority=mail.priority, rests_for=binding)
+        if binding.until_us is not None:
+            line.rests_until = now + timedelta(microseconds=min(binding.until_us, OPEN_END_US) - now_us)
         if binding.kind in _TRIED_AGAIN:
-            until = max(until, now + _TRIED_AGAIN[binding.kind])
+            line.rests_until = max(line.rests_until, now + _TRIED_AGAIN[binding.kind])
+        if binding.kind in _RATES:
+            line.pace = _pace(binding)
+            line.rests_until = min([line.rests_until, now + LONGEST_REST, *_ends(lane)])
         elif binding.kind is BindingKind.NO_POOL:
-            until = now + LONGEST_BOOKING
-        elif binding.kind in _RATES:
-            lane, _ = self._board.crowd(mail)
-            until = self._book(binding.name, until, lane, now)
-        return _delay(job, binding, until)
+            line.rests_until = now + LONGEST_REST
+        elif lane is None:
+            line.domain = mail.domain
+        elif binding.kind is not BindingKind.HELD or name == str(lane.key):
+            name, line.lane = str(lane.key), lane.key
+        number = self._lines.join(name, line)
+        return Delay(DeliveryReason.LIMITED, job.due.command.expires_at, self._why(binding, number), number)
 
-    def _book(self, name: str, first: datetime, lane: LaneState | None, now: datetime) -> datetime:
-        """The next turn on a lane, the first one at `first`. None is after the end of a limit that actions set."""
-        latest = min([now + LONGEST_BOOKING, *_ends(lane, now)])
-        first = min(first, latest)
-        booked = self._booked.pop(name, None)
-        if len(self._booked) >= MAX_BOOKED:
-            del self._booked[next(iter(self._booked))]
-        turn = first if booked is None else max(first, booked + timedelta(seconds=1 / _pace(lane)))
-        self._booked[name] = min(turn, latest)
-        return self._booked[name]
+    def _why(self, binding: Binding, number: int) -> str:
+        """What binds; of what only stands behind others, also what those wait for."""
+        first = self.rests_for(number) if binding.kind is BindingKind.BEHIND else None
+        return words(binding) if first is None else f"{words(binding)}; {words(first)}"
 
 
 def _domain(address: str) -> str:
@@ -173,21 +198,16 @@ def _overtakes(lane: LaneState, mail: ShapedMail) -> bool:
     return all(head.priority < mail.priority for head in lane.queue.heads())
 
 
-def _pace(lane: LaneState | None) -> float:
-    """How many mails of a lane begin in a second, at most."""
-    rates = [] if lane is None else [each.rate.count / each.rate.period_s for each in lane.rates]
-    return min(rates, default=USUAL_PACE)
+def _pace(binding: Binding) -> float | None:
+    """How many mails a second a limit lets begin."""
+    rate = SendRate.parse(binding.limit) if binding.limit else None
+    return None if rate is None else rate.count / rate.period_s
 
 
-def _ends(lane: LaneState | None, now: datetime) -> list[datetime]:
-    """When keys that actions set on a lane have their old values again."""
+def _ends(lane: LaneState | None) -> list[datetime]:
+    """When keys that actions set on a lane have their old values again; in the past, if nobody has noticed yet."""
     ends_us = [] if lane is None else [min(each.until_us, OPEN_END_US) for each in lane.changes.values()]
-    ends = [datetime.fromtimestamp(end_us / SECOND_US, UTC) for end_us in ends_us]
-    return [end for end in ends if end > now]
-
-
-def _delay(job: DeliveryJob, binding: Binding, until: datetime) -> Delay:
-    return Delay(DeliveryReason.LIMITED, min(until, job.due.command.expires_at), words(binding))
+    return [datetime.fromtimestamp(end_us / SECOND_US, UTC) for end_us in ends_us]
 
 
 def words(binding: Binding) -> str:

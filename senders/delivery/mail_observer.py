@@ -1,4 +1,4 @@
-"""What becomes of mails, by provider and purpose, for metrics."""
+"""What becomes of mails and webhooks, for metrics."""
 
 from dataclasses import dataclass
 
@@ -26,3 +26,6 @@ class MailObserver:
 
     def sent(self, mail: SentMail) -> None:
         """A mail transaction ended. Called in the event loop's thread."""
+
+    def called(self, endpoint: str, state: LedgerState) -> None:
+        """A call of an endpoint ended, with this state of its attempt. Called in the event loop's thread."""

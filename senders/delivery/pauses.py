@@ -1,6 +1,6 @@
 """Makes commands due whose pause has ended: after each new switch, and in each partition that arrives.
 
-Also those that a person wants to be retried now, and those that wait for a limit when the limits are others.
+Also those that a person wants to be retried now.
 
 Between two switches a paused command costs nothing: it waits in the ledger until its pause or its life ends.
 """
@@ -62,30 +62,26 @@ class PauseRelease:
         self._clock = clock
         self._pass = _Pass()
         self._retries: list[_Retry] = []
-        self._limited: _Pass | None = None
-        """The look at what waits for limits, if they have changed."""
         self._log = structlog.get_logger("senders.delivery.pauses")
 
     def again(self) -> None:
         """Look again at every row: one was paused by a switch that may have changed before the row was written."""
         self._pass = _Pass()
 
-    def limits_changed(self) -> None:
-        """Commands may wait for a limit that is no more."""
-        self._limited = _Pass()
-
-    async def release(self) -> None:
+    async def release(self) -> bool:
         """Release at most a batch, if the switches or the partitions are others than before. Then retry.
 
-        A statement that times out is of one partition only, and holds up nothing else.
+        A statement that times out is of one partition only, and holds up nothing else. Returns whether a person wants
+        something retried: also what stands in lines, whose rows stay as they are.
         """
         await self._release()
-        held = sorted(self._ownership.held)
-        self._retries += [_Retry(request, held.copy()) for request in self._switches.take_retries()]
+        held, requests = sorted(self._ownership.held), self._switches.take_retries()
+        self._retries += [_Retry(request, held.copy()) for request in requests]
         if self._retries:
             await self._retry(self._retries[0])
             if not self._retries[0].partitions:
                 del self._retries[0]
+        return bool(requests)
 
     async def _retry(self, retry: _Retry) -> None:
         """Make at most a batch due. A partition that takes longer than a statement may is left out."""
@@ -126,16 +122,6 @@ class PauseRelease:
         released = await self._look(self._pass, DeliveryReason.PAUSED, self._switches.holding(now), now)
         if released:
             self._log.info("paused_commands_due", count=released, switch=number)
-        if self._limited is not None:
-            await self._release_limited(self._limited, now)
-
-    async def _release_limited(self, this: _Pass, now: datetime) -> None:
-        released = await self._look(this, DeliveryReason.LIMITED, (), now)
-        if released:
-            self._log.info("limited_commands_due", count=released)
-        is_over = all(this.places.get(each, pauses.BEGINNING) is None for each in self._ownership.held)
-        if self._limited is this and is_over:
-            self._limited = None
 
     async def _look(self, this: _Pass, reason: DeliveryReason, holding: Collection[str], now: datetime) -> int:
         """Release at most a batch of what waits for this reason, and note how far the look has got."""

@@ -4,7 +4,8 @@ It is short, because the ledger is the queue. Which of them begins next is the l
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from senders.policy.pipeline import DeliveryRequest
 from senders.queue.ledger import DueCommand
@@ -24,6 +25,10 @@ class DeliveryJob:
     handed_over: bool = False
     """Whether the receiver may have the mail."""
 
+    def due_since(self, at: datetime) -> None:
+        """Its row waits in no line any more, and is not due before this time."""
+        self.due = replace(self.due, due_at=at, behind=None)
+
 
 class ReadyQueue:
     """Knows each job from `put` until `done`, so that the scheduler does not take the same command twice.
@@ -36,6 +41,8 @@ class ReadyQueue:
         self._waiting: dict[str, DeliveryJob] = {}
         self._priorities: dict[int, int] = {}
         """How many jobs of each priority wait here."""
+        self._from_lines: dict[int, int] = {}
+        """How many jobs wait here that came from each line."""
         self._on_release = on_release
         self._capacity = capacity
 
@@ -69,10 +76,14 @@ class ReadyQueue:
         """Whether jobs may be put that overtake others: up to twice the capacity."""
         return len(self._waiting) < 2 * self._capacity
 
+    def from_line(self, line: int) -> int:
+        """How many jobs wait here that came from this line in the ledger."""
+        return self._from_lines.get(line, 0)
+
     def put(self, job: DeliveryJob) -> None:
         """Queue a job. Never waits."""
         command = job.due.command
-        self._priorities[command.priority] = self._priorities.get(command.priority, 0) + 1
+        self._count(job, 1)
         self._jobs[command.id] = self._waiting[command.id] = job
 
     def job(self, command_id: str) -> DeliveryJob:
@@ -81,11 +92,7 @@ class ReadyQueue:
 
     def begin(self, command_id: str) -> None:
         """A job waits no more: it is being sent."""
-        priority = self._waiting[command_id].due.command.priority
-        del self._waiting[command_id]
-        self._priorities[priority] -= 1
-        if not self._priorities[priority]:
-            del self._priorities[priority]
+        self._count(self._waiting.pop(command_id), -1)
 
     def take_out(self, command_id: str) -> None:
         """Forget a job that waits: its ledger row gets an answer instead, or another worker has it."""
@@ -94,8 +101,21 @@ class ReadyQueue:
 
     def done(self, command_id: str) -> None:
         """Let a job go, whatever became of it. One that was taken out meanwhile is gone already."""
-        if command_id in self._waiting:
-            self.begin(command_id)
+        waiting = self._waiting.pop(command_id, None)
+        if waiting is not None:
+            self._count(waiting, -1)
         job = self._jobs.pop(command_id, None)
         if job is not None and not job.started:
             self._on_release(job)
+
+    def _count(self, job: DeliveryJob, change: int) -> None:
+        _add(self._priorities, job.due.command.priority, change)
+        if job.due.behind is not None:
+            _add(self._from_lines, job.due.behind, change)
+
+
+def _add(counts: dict[int, int], key: int, change: int) -> None:
+    """Change a count; those that are 0 are left out."""
+    counts[key] = counts.get(key, 0) + change
+    if not counts[key]:
+        del counts[key]

@@ -24,14 +24,16 @@ from senders.delivery.lane_intake import LaneIntake
 from senders.delivery.ownership import PartitionOwnership
 from senders.delivery.pauses import PauseRelease
 from senders.delivery.ready_queue import CAPACITY, DeliveryJob, ReadyQueue
+from senders.delivery.webhooks.intake import WebhookIntake
 from senders.policy import pipeline
 from senders.policy.pipeline import Delay, Stop
 from senders.policy.recipients import AddressHasher, read_requests
 from senders.policy.switches import DeliverySwitches
-from senders.queue import leases, ledger, retention
-from senders.queue.due_order import DueOrder
+from senders.queue import leases, ledger, lines, retention
+from senders.queue.due_order import WHOLE_S, DueOrder
 from senders.queue.ledger import CommandStatus, QueueClass
 from senders.queue.ledger_clock import LedgerClock
+from senders.queue.lines import LineSearch
 from senders.queue.writer import Begin
 from senders.settings import SenderSettings
 
@@ -57,6 +59,7 @@ class Scheduler:
         ready: ReadyQueue,
         order: DueOrder,
         lanes: LaneIntake,
+        webhooks: WebhookIntake,
         switches: DeliverySwitches,
         hasher: AddressHasher,
         answers: AnswerRecorder,
@@ -69,6 +72,7 @@ class Scheduler:
         self._ownership = ownership
         self._ready = ready
         self._lanes = lanes
+        self._webhooks = webhooks
         self._switches = switches
         self._pauses = PauseRelease(database, switches, ownership, clock)
         self._hasher = hasher
@@ -79,7 +83,8 @@ class Scheduler:
         self._stale_after = timedelta(seconds=settings.consent_stale_s)
         self._lease = timedelta(seconds=settings.lease_s)
         self._order = order
-        self._keep_at_s = self._return_at_s = 0.0
+        self._keep_at_s = self._return_at_s = self._find_lines_at_s = 0.0
+        self._line_search = LineSearch()
         self._rest = BeginRest()
         self._wake = asyncio.Event()
         self._log = structlog.get_logger("senders.delivery.scheduler")
@@ -98,7 +103,8 @@ class Scheduler:
 
     def limits_changed(self) -> None:
         """Other limits are in force: what waits for one is asked again."""
-        self._pauses.limits_changed()
+        self._lanes.limits_changed()
+        self._webhooks.limits_changed()
         self._wake.set()
 
     def admitted(self, classes: Mapping[QueueClass, datetime]) -> None:
@@ -119,16 +125,17 @@ class Scheduler:
         """Take what is due. Returns whether more may be due."""
         try:
             await self._claim()
-            await self._pauses.release()
+            if await self._pauses.release():
+                self._lanes.limits_changed()
+                self._webhooks.limits_changed()
             await self._keep_partitions()
             await self._return_waiting()
             await self._answers.end_attempts()
             if not self._ownership.held:
                 return False
-            if self._ready.low:
-                limit = self._rest.limit(self._ready.room, asyncio.get_running_loop().time())
-                return await self._take(limit) if limit else False
-            return await self._take(URGENT, above=self._ready.lowest_priority) if self._ready.has_urgent_room else False
+            await self._find_lines()
+            of_mails = await self._take_mails()
+            return await self._take_webhooks() or of_mails
         except QueryCanceled as error:
             # Our own time-out, and no mail waits for this statement: the next one may be quicker.
             self._log.warning("statement_timed_out", error=describe(error), next_step="tried again")
@@ -145,6 +152,7 @@ class Scheduler:
         await self._database.run(lambda connection: self._take_over(connection, arriving))
         self._ownership.hold(arriving)
         self._order.begin_again()  # of those held before, jobs were dropped, and others may have changed the queue
+        self._find_lines_at_s = 0.0
         self._on_answer()
 
     async def _take_over(self, connection: AsyncConnection[Any], arriving: Collection[int]) -> None:
@@ -170,20 +178,65 @@ class Scheduler:
         if now_s < self._return_at_s:
             return
         self._return_at_s = now_s + RETURN_INTERVAL_S
-        if answers := self._lanes.returned():
+        if answers := [*self._lanes.returned(), *self._webhooks.returned()]:
             await self._answers.record(answers)
 
-    async def _take(self, limit: int, above: int | None = None) -> bool:
-        """Take at most `limit` due commands, of priorities above this one. Returns whether there may be more."""
+    async def _take_mails(self) -> bool:
+        """Take the heads of lines that may go on, and what is due. Returns whether more may be there."""
+        if not self._ready.low:
+            urgent = self._ready.has_urgent_room
+            return await self._take(URGENT, above=self._ready.lowest_priority) if urgent else False
+        limit = self._rest.limit(self._ready.room, asyncio.get_running_loop().time())
+        if not limit:
+            return False
+        of_lines = await self._take_heads(self._lanes, limit)
+        return await self._take(limit) or of_lines
+
+    async def _take_webhooks(self) -> bool:
+        """The same for webhooks, however many mails wait. Each endpoint has its own share of the memory."""
+        limit = self._rest.limit(CAPACITY, asyncio.get_running_loop().time())
+        if not limit:
+            return False
+        of_lines = await self._take_heads(self._webhooks, limit)
+        return await self._take(limit, webhooks=True) or of_lines
+
+    async def _find_lines(self) -> None:
+        """Now and then, look which lines have commands."""
+        held, now_s = self._ownership.held, asyncio.get_running_loop().time()
+        if now_s >= self._find_lines_at_s:
+            self._find_lines_at_s = now_s + WHOLE_S
+            found = await self._database.run(lambda connection: self._line_search.find(connection, held), alone=True)
+            self._lanes.lines_found({*found} - self._webhooks.lines_found(found))
+
+    def _in_hand(self) -> list[str]:
+        """The commands that are not to be taken again."""
+        return [*self._ready.in_hand, *self._webhooks.ready.in_hand, *self._answers.set_aside]
+
+    async def _take_heads(self, intake: LaneIntake | WebhookIntake, limit: int) -> bool:
+        held, wanted = self._ownership.held, intake.wanted(limit)
+        if not wanted:
+            return False
+        without = self._in_hand()
+        heads = await self._database.run(lambda connection: lines.heads(connection, held, wanted, without), alone=True)
+        intake.came(wanted, heads)
+        if heads:
+            await self._dispatch([status for _, status in heads], self._clock())
+        return bool(heads)
+
+    async def _take(self, limit: int, above: int | None = None, *, webhooks: bool = False) -> bool:
+        """Take at most `limit` due mails of priorities above this one, or webhooks. Returns whether there is more."""
         held, now_s = self._ownership.held, asyncio.get_running_loop().time()
         if not self._order.is_known(held, now_s):
             self._order.expect(held, now_s)
-            self._order.begin(await self._database.run(lambda connection: ledger.queue_classes(connection, held)))
-        now, after = self._clock(), self._order.after(above)
+            classes = await self._database.run(lambda connection: ledger.queue_classes(connection, held), alone=True)
+            self._order.begin(classes)
+        now, after = self._clock(), self._order.after(above, webhooks=webhooks)
         if not after:
             return False
-        without = [*self._ready.in_hand, *self._answers.set_aside]
-        due = await self._database.run(lambda connection: ledger.due_commands(connection, after, without, now, limit))
+        without = self._in_hand()
+        due = await self._database.run(
+            lambda connection: ledger.due_commands(connection, after, without, now, limit), alone=True
+        )
         if due:
             await self._dispatch(due, now)
             self._order.read(due)
@@ -197,7 +250,7 @@ class Scheduler:
             await self._prove(error, now)
             if len(statuses) > 1:
                 for status in statuses:
-                    if status.command_id not in self._ready.in_hand:
+                    if status.command_id not in self._in_hand():
                         await self._dispatch([status], now)
             elif isinstance(error, QueryCanceled):
                 self._log.warning("command_timed_out", command_id=statuses[0].command_id, error=describe(error))
@@ -218,7 +271,8 @@ class Scheduler:
     async def _apply_policy(self, statuses: Sequence[CommandStatus], now: datetime) -> None:
         answers: list[tuple[CommandStatus, Stop | Delay]] = []
         for job in await self._read(statuses, now):
-            answer = pipeline.apply(job.request) or self._lanes.admit(job)
+            intake = self._webhooks if job.request.is_webhook else self._lanes
+            answer = pipeline.apply(job.request) or intake.admit(job)
             if answer is not None:
                 answers.append((job.due.status, answer))
         if answers:
@@ -232,4 +286,4 @@ class Scheduler:
             requests = await read_requests(connection, due, self._hasher, now, self._stale_after, self._switches)
             return [DeliveryJob(command, request) for command, request in zip(due, requests, strict=True)]
 
-        return await self._database.run(read)
+        return await self._database.run(read, pipelined=True, alone=True)

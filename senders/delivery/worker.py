@@ -14,11 +14,14 @@ from infra.postgres.database import AsyncDatabase
 from infra.service.outages import Outage
 from infra.service.tasks import run_in_thread, run_together
 from infra.service.watchdog import Watchdog
+from schemas.commands import SendCommand
 from senders.bounces.verp import ReturnPaths
 from senders.channels.lane_routes import LaneRoutes
+from senders.content.brand_book import BrandBook
 from senders.content.mail_builder import MailBuilder
 from senders.content.templates import TemplateCache
 from senders.delivery.answers import AnswerRecorder
+from senders.delivery.attempt_begin import AttemptBegin
 from senders.delivery.lane_commands import LaneCommands
 from senders.delivery.lane_driver import LaneDriver
 from senders.delivery.lane_intake import LaneIntake
@@ -31,6 +34,7 @@ from senders.delivery.ready_queue import CAPACITY, DeliveryJob, ReadyQueue
 from senders.delivery.scheduler import Scheduler
 from senders.delivery.traces import Traces
 from senders.delivery.way_holds import WayHolds
+from senders.delivery.webhooks.webhooks import WebhookParts, Webhooks
 from senders.policy.recipients import AddressHasher
 from senders.policy.switches import DeliverySwitches
 from senders.queue.due_order import DueOrder
@@ -74,9 +78,11 @@ class WorkerParts:
     routes: LaneRoutes
     relay_outage: Outage
     templates: TemplateCache
+    brands: BrandBook
     mail_builder: MailBuilder
     hasher: AddressHasher
     switches: DeliverySwitches
+    webhooks: WebhookParts
     owner: str
     on_answer: Callable[[], None]
     watchdog: Watchdog = field(default_factory=Watchdog)
@@ -110,12 +116,14 @@ class DeliveryWorker:
         self._answers = AnswerRecorder(
             settings, parts.writer, parts.on_answer, clock, chance, due_again=self._order.rewind
         )
+        self._begin = AttemptBegin(parts.writer, self._answers, lambda made: self._scheduler.begun(made))
+        self._webhooks = self._make_webhooks(chance)
         self.pace = LanePace()
         self._traces = Traces(parts.switches, parts.trace_database, parts.owner, parts.watchdog, clock)
         self._driver = self._lane_driver()
         self._holds = WayHolds(parts.switches, self._driver.board, clock)
         self._lanes = LaneIntake(
-            self._driver, self._ready, settings.sender.domain, one_lane=one_lane, holds=self._holds, clock=clock
+            self._driver, self._ready, self._from_domain, one_lane=one_lane, holds=self._holds, clock=clock
         )
         self._scheduler = Scheduler(
             settings,
@@ -125,6 +133,7 @@ class DeliveryWorker:
             ready=self._ready,
             order=self._order,
             lanes=self._lanes,
+            webhooks=self._webhooks.intake,
             switches=parts.switches,
             hasher=parts.hasher,
             answers=self._answers,
@@ -166,10 +175,24 @@ class DeliveryWorker:
         """What a command waits for on its lane; None if it does not wait in this worker's memory."""
         return self._driver.board.binding(command_id) if command_id in self._ready.waiting else None
 
+    def line_waits_for(self, line: int) -> Binding | None:
+        """What the commands of a line in the ledger wait for; None if this worker does not let it rest."""
+        return self._lanes.rests_for(line)
+
     def problems(self) -> list[str]:
-        """What a person should look at: routes, and a shaping file that is not in force."""
+        """What a person should look at: routes, limits, and a shaping file that is not in force."""
         refused = None if self._parts.reload is None else self._parts.reload.problem
-        return [*self._parts.routes.problems(), *([f"the old limits hold: {refused}"] if refused else [])]
+        of_file = [f"the old limits hold: {refused}"] if refused else []
+        return [*self._parts.routes.problems(), *self._driver.problems(), *of_file, *self._webhooks.problems()]
+
+    def suspended_endpoints(self) -> list[str]:
+        """The endpoints that get no webhook now."""
+        return self._webhooks.suspended()
+
+    def endpoints_changed(self) -> None:
+        """Other endpoints are published, or others are suspended."""
+        self._webhooks.intake.limits_changed()
+        self._scheduler.wake()
 
     @property
     def in_flight(self) -> int:
@@ -184,8 +207,17 @@ class DeliveryWorker:
         """Commands of these classes are new, each due since then or later."""
         self._scheduler.admitted(classes)
 
+    def _from_domain(self, command: SendCommand) -> str:
+        """The domain that a command's mail comes from: its brand's, or that of the settings."""
+        brand = self._parts.brands.get(command.brand) if command.brand else None
+        return self._settings.sender.domain if brand is None else brand.sender.domain
+
     def _release(self, job: DeliveryJob) -> None:
-        self._order.rewind(job.due.queue_class, job.due.due_at)
+        """A job was let go without an answer: its row is read again where it stands."""
+        if job.due.behind is None:
+            self._order.rewind(job.due.queue_class, job.due.due_at)
+        else:
+            self._lanes.lines_found([job.due.behind])
 
     def _doubted(self) -> None:
         self._order.begin_again()
@@ -201,10 +233,12 @@ class DeliveryWorker:
         """Begin nothing more in these partitions. Mails that have begun there are ended here, under this lease."""
         self._ownership.give_up(partitions)
         self._lanes.drop(partitions)
+        self._webhooks.intake.drop(partitions)
 
     async def stop(self) -> None:
         """Give up all partitions, for good. Waits for mails that have begun, within a bound, and ends the lease."""
         self._lanes.drop(self._ownership.held)
+        self._webhooks.intake.drop(self._ownership.held)
         await self._ownership.stop()
         await self._lease_keeper.end()
 
@@ -217,6 +251,7 @@ class DeliveryWorker:
             "lane-driver": self._driver.run(),
             "way-holds": self._follow_holds(),
             "traces": self._traces.run(),
+            **{name: run() for name, run in self._webhooks.tasks.items()},
         }
         if self._parts.reload is not None:
             tasks["shaping-reload"] = self._reload(self._parts.reload)
@@ -226,7 +261,11 @@ class DeliveryWorker:
         """Let people hold sources, sites and providers, until cancelled."""
         while True:
             self._parts.watchdog.beat()
-            if self._holds.follow():
+            version = self._driver.board.actions.version
+            ended = self._holds.follow()
+            if self._driver.board.actions.version != version:
+                self._driver.wake()
+            if ended:
                 self._scheduler.limits_changed()
             await asyncio.sleep(HOLDS_S)
 
@@ -273,17 +312,36 @@ class DeliveryWorker:
     def _mail_sender(self) -> MailSender:
         parts = self._parts
         return MailSender(
-            begun=lambda made: self._scheduler.begun(made),
+            begin=self._begin,
             ownership=self._ownership,
             content=MailContent(
                 parts.templates,
                 parts.mail_builder,
                 timedelta(seconds=self._settings.template_wait_s),
                 ReturnPaths.of(self._settings.bounce_domain, self._settings.bounce_keys),
+                parts.brands,
             ),
             hasher=parts.hasher,
-            writer=parts.writer,
             answers=self._answers,
             observer=parts.mail_observer,
             clock=self._clock,
+        )
+
+    def _make_webhooks(self, chance: Callable[[], float]) -> Webhooks:
+        parts = self._parts
+        return Webhooks(
+            self._settings,
+            parts.webhooks,
+            begin=self._begin,
+            ownership=self._ownership,
+            hasher=parts.hasher,
+            answers=self._answers,
+            templates=parts.templates,
+            observer=parts.mail_observer,
+            release=lambda job: self._order.rewind(job.due.queue_class, job.due.due_at),
+            changed=self.endpoints_changed,
+            wake=self.wake,
+            chance=chance,
+            clock=self._clock,
+            watchdog=parts.watchdog,
         )

@@ -23,7 +23,9 @@ from infra.service.outages import Outage
 from infra.service.watchdog import Watchdog
 from schemas.topics import COMMANDS
 from senders.policy.recipients import known_as_of
+from senders.queue import held_commands
 from senders.queue.backlog import Backlog, read_backlog
+from senders.queue.held_commands import HeldCommands
 
 INTERVAL_S = 5.0
 SHARE = 20
@@ -32,6 +34,8 @@ time."""
 FIRST_INTERVAL_S = 1.0
 """The interval while there is nothing to measure yet."""
 BROKER_TIMEOUT_S = 5.0
+MAX_BUDGETS = 100
+"""How many budgets that hold something are shown, those that hold the most."""
 
 Positions = Callable[[], Mapping[TopicPartition, int]]
 
@@ -59,6 +63,8 @@ class LedgerGauges:
         self._watchdog = watchdog
         self._log = structlog.get_logger("senders.monitoring.gauges")
         self._measured: dict[int, PartitionBacklog] = {}
+        self.budgets: Mapping[str, int] = {}
+        """How many commands of the partitions held each budget holds, the most first."""
 
     @property
     def now(self) -> list[PartitionBacklog]:
@@ -83,10 +89,15 @@ class LedgerGauges:
         """Measures once."""
         held = frozenset(self._held())
 
-        async def read(connection: AsyncConnection[Any]) -> tuple[dict[int, Backlog], dict[int, datetime]]:
-            return await read_backlog(connection, held, now), await known_as_of(connection, held)
+        async def read(
+            connection: AsyncConnection[Any],
+        ) -> tuple[dict[int, Backlog], dict[int, datetime], dict[str, HeldCommands]]:
+            budgets = await held_commands.held(connection, held)
+            return await read_backlog(connection, held, now), await known_as_of(connection, held), budgets
 
-        backlogs, as_of = await self._database.run(read) if held else ({}, {})
+        backlogs, as_of, budgets = await self._database.run(read) if held else ({}, {}, {})
+        most = sorted(budgets.values(), key=lambda each: -each.count)[:MAX_BUDGETS]
+        self.budgets = {each.name: each.count for each in most}
         self._measured = {number: _gauge(number, backlogs[number], as_of.get(number), now) for number in held}
 
 

@@ -18,6 +18,7 @@ from senders.shaping.keys import ProviderKeys
 from senders.shaping.lane_board import LaneBoard
 from senders.shaping.lane_state import LaneState
 from senders.shaping.pools import sources_of
+from senders.shaping.ways import target_words
 
 MAX_LANES = 50
 MAX_ACTIONS = 50
@@ -81,7 +82,7 @@ class LaneReport:
         values = ProviderKeys.model_construct(**action.values).model_dump(mode="json", include=set(action.values))
         return {
             "kind": action.kind.value,
-            "target": " ".join(action.target),
+            "target": target_words(action.target),
             "rule": action.rule,
             "since": _time(action.since_us),
             "until": _time(action.until_us),

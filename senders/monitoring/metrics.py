@@ -10,11 +10,11 @@ from prometheus_client.metrics_core import Metric
 
 from infra.kafka.observer import ReaderObserver
 from infra.kafka.topics import TopicPartition
-from infra.service.metrics import MetricDefinition, ScrapeCollector, new_registry, render
+from infra.service.metrics import BoundedLabel, MetricDefinition, ScrapeCollector, new_registry, render
 from infra.service.outages import Outage
 from schemas.vocabulary import DeadLetterCause, DeliveryReason, LedgerState, SuppressionReason
 from senders.delivery.mail_observer import MailObserver, SentMail
-from senders.monitoring.gauges import PartitionBacklog
+from senders.monitoring.gauges import MAX_BUDGETS, PartitionBacklog
 from senders.monitoring.provider_metrics import ANSWERS, FIRST_ATTEMPT, REPORTS, TIME_TO_ACCEPTED, ProviderMetrics
 from senders.queue.observer import LedgerObserver
 
@@ -52,6 +52,16 @@ STALLS = MetricDefinition(
     "Partitions that delivered nothing although they held more records, and were fetched again.",
 )
 RESTARTS = MetricDefinition("ebbtide_senders_restarts_total", "counter", (), "Restarts of this slot by the supervisor.")
+CALLS = MetricDefinition(
+    "ebbtide_senders_webhook_calls_total",
+    "counter",
+    ("endpoint", "outcome"),
+    "Calls of endpoints by what followed: `accepted`, `deferred`, or `in_doubt` where no answer was seen.",
+)
+SUSPENDED = MetricDefinition(
+    "ebbtide_senders_endpoint_suspended", "gauge", ("endpoint",), "1 for each endpoint that gets no webhook now."
+)
+MAX_ENDPOINTS = 100
 READY = MetricDefinition(
     "ebbtide_senders_ready", "gauge", (), "1 while the worker holds its partitions and its servers answer, otherwise 0."
 )
@@ -90,6 +100,19 @@ IN_DOUBT = MetricDefinition(
     ("partition",),
     "Commands that were handed over and whose answer is unknown, at most 100,000; `resend` purposes are due again.",
 )
+HELD = MetricDefinition(
+    "ebbtide_senders_budget_held_total",
+    "counter",
+    ("budget",),
+    "Commands that a budget held when they came: more than it allows. The first 100 budgets are named, others are "
+    "`other`.",
+)
+HELD_NOW = MetricDefinition(
+    "ebbtide_senders_budget_waiting",
+    "gauge",
+    ("budget",),
+    "Commands that a budget holds until a person releases or discards them, or they expire.",
+)
 VIEW_AGE = MetricDefinition(
     "ebbtide_senders_recipients_view_age_seconds",
     "gauge",
@@ -104,8 +127,8 @@ LAG = MetricDefinition(
 )
 DEFINITIONS = (
     *(ADMITTED, SETTLED, POSTPONED, ATTEMPTS, ANSWERS, FIRST_ATTEMPT, TIME_TO_ACCEPTED, REPORTS),
-    *(LETTERS, STALLS, RESTARTS),
-    *(READY, IN_FLIGHT, AWAY, DUE, WAITING, OLDEST_DUE, OUTBOX, IN_DOUBT, VIEW_AGE, LAG),
+    *(HELD, CALLS, SUSPENDED, LETTERS, STALLS, RESTARTS),
+    *(READY, IN_FLIGHT, AWAY, DUE, WAITING, OLDEST_DUE, OUTBOX, IN_DOUBT, HELD_NOW, VIEW_AGE, LAG),
 )
 
 
@@ -115,9 +138,12 @@ class Readings:
 
     ready: Callable[[], bool]
     in_flight: Callable[[], int]
+    suspended: Callable[[], Iterable[str]]
     outages: Iterable[Outage]
     backlog: Callable[[], Iterable[PartitionBacklog]]
     lags: Callable[[], Mapping[tuple[str, int], int]]
+    held: Callable[[], Mapping[str, int]]
+    """Commands that wait, by budget."""
 
 
 class SenderMetrics(LedgerObserver, MailObserver, ReaderObserver):
@@ -130,6 +156,8 @@ class SenderMetrics(LedgerObserver, MailObserver, ReaderObserver):
         self._postponed = POSTPONED.counter(registry)
         self._attempts = ATTEMPTS.counter(registry)
         self._providers = ProviderMetrics(registry)
+        self._held, self._budget = HELD.counter(registry), BoundedLabel(MAX_BUDGETS)
+        self._endpoint, self._calls = BoundedLabel(MAX_ENDPOINTS), CALLS.counter(registry)
         self._letters = LETTERS.counter(registry)
         self._stalls = STALLS.counter(registry)
         RESTARTS.counter(registry).inc(restarts)
@@ -145,6 +173,10 @@ class SenderMetrics(LedgerObserver, MailObserver, ReaderObserver):
     def admitted(self, count: int) -> None:
         """Counts them."""
         self._admitted.inc(count)
+
+    def held(self, budget: str, count: int) -> None:
+        """Counts them by budget."""
+        self._held.labels(self._budget.of(budget)).inc(count)
 
     def answered(self, state: LedgerState, reason: str | None) -> None:
         """Counts the attempt, and the command if it ended."""
@@ -168,6 +200,10 @@ class SenderMetrics(LedgerObserver, MailObserver, ReaderObserver):
     def sent(self, mail: SentMail) -> None:
         """Counts it by provider and purpose."""
         self._providers.sent(mail)
+
+    def called(self, endpoint: str, state: LedgerState) -> None:
+        """Counts it by endpoint."""
+        self._calls.labels(self._endpoint.of(endpoint), state).inc()
 
     def reported(self, kind: str, provider: str, purpose: str) -> None:
         """Counts it by provider and purpose."""
@@ -196,11 +232,13 @@ def _gauges(readings: Readings) -> Iterator[Metric]:
     yield READY.gauge([((), float(readings.ready()))])
     yield IN_FLIGHT.gauge([((), readings.in_flight())])
     yield AWAY.gauge(((outage.server,), float(outage.is_away)) for outage in readings.outages)
+    yield SUSPENDED.gauge(((endpoint,), 1.0) for endpoint in [*readings.suspended()][:MAX_ENDPOINTS])
     held = {(str(gauge.partition),): gauge for gauge in readings.backlog()}
     yield DUE.gauge((labels, gauge.due) for labels, gauge in held.items())
     yield WAITING.gauge((labels, gauge.waiting) for labels, gauge in held.items())
     yield OLDEST_DUE.gauge((labels, gauge.oldest_due_age_s) for labels, gauge in held.items())
     yield OUTBOX.gauge((labels, gauge.outbox) for labels, gauge in held.items())
     yield IN_DOUBT.gauge((labels, gauge.in_doubt) for labels, gauge in held.items())
+    yield HELD_NOW.gauge(((name,), count) for name, count in readings.held().items())
     yield VIEW_AGE.gauge((labels, gauge.view_age_s) for labels, gauge in held.items())
     yield LAG.gauge(((group, str(number)), lag) for (group, number), lag in readings.lags().items())

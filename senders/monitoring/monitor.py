@@ -18,6 +18,7 @@ from senders.monitoring.health import DeliveryHealth
 from senders.monitoring.lane_report import LaneReport, binding_json
 from senders.monitoring.metrics import Readings, SenderMetrics
 from senders.queue.intake import CommandIntake
+from senders.queue.lines import line_with
 
 
 class Monitor:
@@ -46,9 +47,11 @@ class Monitor:
             Readings(
                 ready=lambda: self.health.ready,
                 in_flight=lambda: worker.in_flight,
+                suspended=worker.suspended_endpoints,
                 outages=outages,
                 backlog=lambda: self._ledger_gauges.now,
                 lags=lambda: self._broker_gauges.lags,
+                held=lambda: self._ledger_gauges.budgets,
             )
         )
         pages = Pages(self.health, metrics.page, self._details, self._find)
@@ -66,17 +69,20 @@ class Monitor:
                 measured.get(number, unknown) | {"partition": number, "lag": lags.get((CommandIntake.group, number))}
                 for number in sorted(self._worker.held)
             ],
+            "budgets": dict(self._ledger_gauges.budgets),
             **self._lanes().as_json(),
         }
 
-    def _find(self, command_id: str) -> dict[str, Any] | None:
-        """What a command waits for that is in this worker's memory."""
-        binding = self._worker.waits_for(command_id)
+    def _find(self, id_: str) -> dict[str, Any] | None:
+        """What a command waits for that is in this worker's memory, or a line of those in the ledger."""
+        line = line_with(id_)
+        binding = self._worker.waits_for(id_) if line is None else self._worker.line_waits_for(line)
         return None if binding is None else binding_json(binding)
 
     def _lanes(self) -> LaneReport:
         worker, now_s = self._worker, asyncio.get_running_loop().time()
-        return LaneReport(worker.board, worker.pace, worker.problems(), now_s, worker.server_time_us())
+        holding = [f"the budget {name} holds commands; see `ebbtide budgets`" for name in self._ledger_gauges.budgets]
+        return LaneReport(worker.board, worker.pace, [*worker.problems(), *holding], now_s, worker.server_time_us())
 
     async def start(self) -> None:
         """Serves the pages."""

@@ -12,7 +12,16 @@ def change_of(status: CommandStatus, answer: Stop | Delay, now: datetime) -> Sta
     """The change of a ledger row. A command in doubt stays in doubt, whatever stops it: it may have been sent."""
     state = LedgerState(status.state)
     if isinstance(answer, Delay):
-        return StateChange(status.command_id, status.attempt, state, now, answer.reason, answer.detail, answer.until)
+        return StateChange(
+            status.command_id,
+            status.attempt,
+            state,
+            now,
+            answer.reason,
+            answer.detail,
+            next_attempt_at=answer.until,
+            behind=answer.behind,
+        )
     if state is LedgerState.IN_DOUBT:
         reason = answer.reason or answer.state
         return StateChange(status.command_id, status.attempt, state, now, reason, answer.detail)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import orjson
 import structlog
 from psycopg import Connection
 from psycopg.sql import SQL
@@ -26,7 +27,18 @@ from senders.policy.pipeline import EVERY_PURPOSE
 from senders.policy.recipients import AddressHasher
 
 _SUPPRESSING = frozenset({OutcomeKind.COMPLAINED, OutcomeKind.UNSUBSCRIBED})
+_OF_NO_CONCERN = frozenset(OutcomeKind) - MAY_WITHHOLD - {OutcomeKind.REFUSED, OutcomeKind.REINSTATED}
 _log = structlog.get_logger("senders.policy.outcome_suppressions")
+
+
+def may_concern(value: bytes | None) -> bool:
+    """Whether a record of `outcomes` may concern suppressions. No is certain: most say that a mail was taken."""
+    try:
+        data = orjson.loads(value or b"")
+    except orjson.JSONDecodeError:
+        return True
+    kind = data.get("kind") if isinstance(data, dict) else None
+    return not (isinstance(kind, str) and kind in _OF_NO_CONCERN)
 
 
 def concerns_suppressions(outcome: Outcome) -> bool:
@@ -67,13 +79,14 @@ _INSERT_PENDING = statement(
 
 def _suppress(connection: Connection[Any], hasher: AddressHasher, outcome: Outcome) -> None:
     row = connection.execute(
-        """SELECT l.address_hash, l.purpose, r.address,
-                  r.consent -> l.purpose -> 'granted' = 'true'
-                      AND least((r.consent -> l.purpose ->> 'time')::timestamptz, r.known_at) > %s
-           FROM (SELECT %s::text AS id, %s::text AS user_id) AS o
+        """SELECT l.address_hash, p.purpose, r.address,
+                  r.consent -> p.purpose -> 'granted' = 'true'
+                      AND least((r.consent -> p.purpose ->> 'time')::timestamptz, r.known_at) > %s
+           FROM (SELECT %s::text AS id, %s::text AS user_id, %s::text AS purpose) AS o
            LEFT JOIN ledger l ON l.key = ledger_key(o.id) AND l.user_id = o.user_id
-           LEFT JOIN recipients r ON r.user_id = o.user_id""",
-        [outcome.time, outcome.command_id, outcome.user_id],
+           LEFT JOIN recipients r ON r.user_id = o.user_id,
+           LATERAL (SELECT coalesce(l.purpose, o.purpose) AS purpose) AS p""",
+        [outcome.time, outcome.command_id, outcome.user_id, outcome.purpose],
     ).fetchone()
     went_to, purpose, address, consented_later = row or (None, None, None, None)
     present = hasher(address) if address else None
@@ -82,7 +95,7 @@ def _suppress(connection: Connection[Any], hasher: AddressHasher, outcome: Outco
         if address_hash is not None:
             bounce_scores.add(connection, address_hash, outcome)
         return
-    # The purpose of a command that the ledger does not know is unknown. Then an unsubscribe is from everything.
+    # If neither the ledger nor the outcome knows the purpose, an unsubscribe is from everything.
     unsubscribed = outcome.kind is OutcomeKind.UNSUBSCRIBED
     suppression = {
         "scope": purpose or EVERY_PURPOSE if unsubscribed else EVERY_PURPOSE,

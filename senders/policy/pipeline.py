@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from schemas.commands import SendCommand
+from schemas.endpoints import WEBHOOK
 from schemas.vocabulary import TRANSACTIONAL, DeliveryReason, LedgerState, PauseMode, SuppressionReason
 from senders.content.recipient import Recipient
 from senders.policy.switches import NO_SWITCHES, DeliverySwitches, label
@@ -41,8 +42,15 @@ class DeliveryRequest:
 
     @property
     def address(self) -> str | None:
-        """Where the mail goes: the address in the command, or else the one in the profile."""
+        """Where the mail goes: the address in the command, or else the one in the profile. A webhook has none."""
+        if self.is_webhook:
+            return None
         return self.command.to or (self.recipient.address if self.recipient else None)
+
+    @property
+    def is_webhook(self) -> bool:
+        """Whether the command is no message to the user."""
+        return self.command.channel == WEBHOOK
 
     @property
     def needs_consent(self) -> bool:
@@ -66,11 +74,13 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """No mail is sent yet: why, and when to ask again."""
+    """No mail is sent yet: why, and when to ask again, at the latest if the command waits for its turn in a line."""
 
     reason: DeliveryReason
     until: datetime
     detail: str | None = None
+    behind: int | None = None
+    """The line (`senders.queue.lines`)."""
 
 
 PolicyAnswer = Stop | Delay | None
@@ -100,7 +110,7 @@ def not_paused(request: DeliveryRequest) -> PolicyAnswer:
 
 
 def deliverable(request: DeliveryRequest) -> PolicyAnswer:
-    """Is the channel e-mail? Delivery has no other."""
+    """Is the channel e-mail? Delivery has no other for messages."""
     if request.command.channel == "email":
         return None
     return Stop(LedgerState.FAILED, DeliveryReason.CHANNEL, request.command.channel)
@@ -134,6 +144,14 @@ def consented(request: DeliveryRequest) -> PolicyAnswer:
     return _once_conclusive(request, SuppressionReason.NO_CONSENT)
 
 
+def not_paused_by_user(request: DeliveryRequest) -> PolicyAnswer:
+    """Has the user asked for no mail for a time? By the database's clock, as consent is."""
+    until = request.recipient.paused_until if request.recipient else None
+    if until is None or not request.needs_consent or request.now - request.clock_ahead >= until:
+        return None
+    return Stop(LedgerState.SUPPRESSED, SuppressionReason.USER_PAUSED)
+
+
 STAGES: tuple[Callable[[DeliveryRequest], PolicyAnswer], ...] = (
     not_expired,
     not_removed,
@@ -143,12 +161,17 @@ STAGES: tuple[Callable[[DeliveryRequest], PolicyAnswer], ...] = (
     recipient_known,
     not_suppressed,
     consented,
+    not_paused_by_user,
 )
 
 
+WEBHOOK_STAGES = (not_expired, not_removed, not_paused)
+"""A webhook is no message to the user: neither an address nor consent is asked for."""
+
+
 def apply(request: DeliveryRequest) -> PolicyAnswer:
-    """The first answer that a stage gives; None if the mail may be made."""
-    for stage in STAGES:
+    """The first answer that a stage gives; None if the mail may be made, or the endpoint called."""
+    for stage in WEBHOOK_STAGES if request.is_webhook else STAGES:
         answer = stage(request)
         if answer is not None:
             return answer

@@ -1,24 +1,26 @@
 """Reads the recipients view: addresses, consent, suppressions, and how fresh they are.
 
 `senders.policy.recipients_feed` writes it. Its tables are `recipients`, `removed_users`, `suppressions` and
-`recipients_progress`.
+`recipients_progress`; and `erasures`, which web writes.
 """
 
-import hashlib
 import hmac
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import class_row
 
-from infra.postgres.columns import fields_of, statement
+from infra.postgres.columns import array_literal, fields_of, statement
 from schemas.addresses import address_key, plain_address
+from schemas.people import NO_KEY, PersonHasher
 from schemas.topics import OUTCOMES, PROFILES
 from senders.content.recipient import Recipient
+from senders.policy import erasures
 from senders.policy.pipeline import DeliveryRequest
 from senders.policy.switches import DeliverySwitches
 from senders.queue.ledger import DueCommand
@@ -27,7 +29,9 @@ FEEDS = (PROFILES.name, OUTCOMES.name)
 """The topics that the view is made from. A partition is as fresh as the older of the two."""
 
 
-_RECIPIENTS = statement("SELECT {row} FROM recipients WHERE user_id = ANY(%s)", row=fields_of(Recipient))
+FOREVER = datetime.max.replace(tzinfo=UTC)
+"""Until when commands of erased people end."""
+_RECIPIENTS = statement("SELECT {row} FROM recipients WHERE user_id = ANY(%s::text[])", row=fields_of(Recipient))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +39,18 @@ class AddressHasher:
     """Turns an address into the key of its suppressions: HMAC-SHA256 of its canonical form."""
 
     secret: bytes = field(repr=False)
+    people: PersonHasher = NO_KEY
+    """Recognises people who were erased."""
 
     def __call__(self, address: str) -> bytes:
         """The hash is the same for upper and lower case, U-labels and A-labels. Without the secret it tells nothing."""
-        return hmac.new(self.secret, address_key(address).encode(), hashlib.sha256).digest()
+        return _hashed(self.secret, address)
+
+
+@lru_cache(maxsize=4096)
+def _hashed(secret: bytes, address: str) -> bytes:
+    """Kept for a while: a mail asks three times for the hash of its address, within seconds."""
+    return hmac.digest(secret, address_key(address).encode(), "sha256")
 
 
 async def read_requests(
@@ -49,13 +61,15 @@ async def read_requests(
     stale_after: timedelta,
     switches: DeliverySwitches,
 ) -> list[DeliveryRequest]:
-    """What policy asks about each due command, in the same order, by five queries: four at once if pipelined."""
+    """What policy asks about each due command, in the same order, by six queries: five at once if pipelined."""
     users = {due.command.user_id for due in commands}
     asked, removed_asked = await _ask_recipients(connection, users), await _ask_removed(connection, users)
     fresh_asked = await _ask_known_as_of(connection, {due.partition for due in commands})
+    erased_asked = await erasures.ask_erased(connection, hasher.people, users)
     time_asked = await connection.execute("SELECT clock_timestamp()")
     recipients = {found.user_id: replace(found, address=_plain(found.address)) async for found in asked}
     removed = {user_id: at async for user_id, at in removed_asked}
+    removed |= dict.fromkeys(await erased_asked.users(), FOREVER)
     fresh = {partition: as_of async for partition, as_of in fresh_asked}
     [[database_time]] = await time_asked.fetchall()
     clock_ahead = now - database_time
@@ -88,12 +102,12 @@ def _address(due: DueCommand, recipient: Recipient | None) -> str | None:
 
 async def _ask_recipients(connection: AsyncConnection[Any], users: Iterable[str]) -> AsyncCursor[Recipient]:
     cursor = connection.cursor(row_factory=class_row(Recipient))
-    return await cursor.execute(_RECIPIENTS, [list(users)])
+    return await cursor.execute(_RECIPIENTS, [array_literal("text", users)])
 
 
 async def _ask_removed(connection: AsyncConnection[Any], users: Iterable[str]) -> AsyncCursor[tuple[Any, ...]]:
-    query = "SELECT user_id, removed_at FROM removed_users WHERE user_id = ANY(%s)"
-    return await connection.execute(query, [list(users)])
+    query = "SELECT user_id, removed_at FROM removed_users WHERE user_id = ANY(%s::text[])"
+    return await connection.execute(query, [array_literal("text", users)])
 
 
 def _plain(address: str | None) -> str | None:
@@ -119,8 +133,8 @@ async def _ask_known_as_of(connection: AsyncConnection[Any], partitions: Iterabl
 async def _suppressed(connection: AsyncConnection[Any], hashes: Iterable[bytes]) -> dict[bytes, set[str]]:
     cursor = await connection.execute(
         """SELECT address_hash, scope FROM suppressions
-           WHERE address_hash = ANY(%s) AND (expires_at IS NULL OR expires_at > now())""",
-        [list(hashes)],
+           WHERE address_hash = ANY(%s::bytea[]) AND (expires_at IS NULL OR expires_at > now())""",
+        [array_literal("bytea", hashes)],
     )
     scopes: dict[bytes, set[str]] = {}
     async for address_hash, scope in cursor:

@@ -6,7 +6,8 @@ group commits to Kafka are only for tools that watch its lag.
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Event
 from typing import Any
@@ -19,6 +20,7 @@ from infra.kafka.batch_reader import BatchReader
 from infra.kafka.observer import ReaderObserver
 from infra.kafka.topics import TopicPartition
 from infra.postgres.database import Database
+from infra.postgres.erased_people import erased_among, require_key
 from schemas import codec
 from schemas.outcome_records import read_outcome
 from schemas.outcomes import Outcome
@@ -78,7 +80,8 @@ class RecipientsFeed(BatchReader[Item]):
         return profile
 
     def write(self, connection: Connection[Any], items: Sequence[Item]) -> int:
-        """Write the profiles, then add and lift suppressions."""
+        """Write the profiles, then add and lift suppressions. Of erased people nothing is kept."""
+        items = self._without_erased(connection, items)
         write_profiles(connection, [item for item in items if not isinstance(item, Outcome)])
         users = [user for item in items for user in _users_of(item)]
         outcome_suppressions.suppress_known_addresses(connection, self._hasher, users)
@@ -88,6 +91,13 @@ class RecipientsFeed(BatchReader[Item]):
             if isinstance(item, Outcome):
                 outcome_suppressions.apply_outcome(connection, self._hasher, item)
         return 0
+
+    def _without_erased(self, connection: Connection[Any], items: Sequence[Item]) -> list[Item]:
+        users = {user for item in items for user in _named(item)}
+        erased = erased_among(connection, self._hasher.people, users) if users else frozenset()
+        if not erased:
+            return list(items)
+        return [kept for item in items if (kept := _without(item, erased)) is not None]
 
     def instead(self, item: Item) -> Item | None:
         """For a profile that the database refuses: an unreadable profile, which takes the user's consent back."""
@@ -110,6 +120,7 @@ class RecipientsFeed(BatchReader[Item]):
 
     def assigned(self, partitions: list[confluent_kafka.TopicPartition]) -> list[confluent_kafka.TopicPartition]:
         """Begin at the offsets in the database, once the ledger has partitions for these days."""
+        self.database.run(lambda connection: require_key(connection, self._hasher.people))
         self.database.run(retention.add_partitions)
         stored = self.database.run(view_progress.stored)
         for partition in partitions:
@@ -149,6 +160,21 @@ class RecipientsFeed(BatchReader[Item]):
             self.log.info("ends_unknown", partitions=[str(tp) for tp in partitions if tp not in ends])
 
 
+def _named(item: Item) -> Sequence[str]:
+    return item.users if isinstance(item, UnreadableProfile) else [item.user_id]
+
+
+def _without(item: Item, erased: Collection[str]) -> Item | None:
+    """What is left of an item without what it says of erased people: of their profiles, that they are removed."""
+    match item:
+        case UnreadableProfile():
+            return replace(item, users=tuple(user for user in item.users if user not in erased))
+        case Outcome():
+            return None if item.user_id in erased else item
+        case _:
+            return ProfileRemoval(item.user_id) if item.user_id in erased else item
+
+
 def _users_of(item: Item) -> Sequence[str]:
     """The users whose address the item may bring."""
     if isinstance(item, UnreadableProfile):
@@ -158,6 +184,8 @@ def _users_of(item: Item) -> Sequence[str]:
 
 def _outcome(record: Message, partitions: int) -> Outcome | None:
     """The outcome if it concerns suppressions, even if the rest of it cannot be read. The recorder reports that."""
+    if not outcome_suppressions.may_concern(record.value()):
+        return None
     try:
         found = read_outcome(record.key(), record.value(), record.partition() or 0, partitions, _appended_at(record))
     except codec.DecodeError:

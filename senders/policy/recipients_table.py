@@ -1,7 +1,8 @@
 """Writes profiles into the table `recipients`.
 
 The last record of a user counts. A record that cannot be read takes back every consent of the users that it names, and
-leaves the rest as it was: nobody knows what it says about consent.
+leaves the rest as it was: nobody knows what it says about consent. A profile that names no pause leaves the known one:
+backends that publish whole profiles do not know what a recipient chose.
 """
 
 from collections.abc import Sequence
@@ -17,8 +18,9 @@ from senders.queue import removed_users
 
 _COLUMNS = ("user_id", "address", "zone", "locale", "attributes", "consent")
 _UPSERT = statement(
-    """INSERT INTO recipients ({columns}, known_at) VALUES (%s, %s, %s, %s, %s, %s, now())
-       ON CONFLICT (user_id) DO UPDATE SET ({columns}, known_at) = ({excluded}, EXCLUDED.known_at)""",
+    """INSERT INTO recipients ({columns}, paused_until, known_at) VALUES (%s, %s, %s, %s, %s, %s, %s, now())
+       ON CONFLICT (user_id) DO UPDATE SET ({columns}, paused_until, known_at) =
+           ({excluded}, coalesce(EXCLUDED.paused_until, recipients.paused_until), EXCLUDED.known_at)""",
     columns=names(_COLUMNS),
     excluded=names(_COLUMNS, "excluded"),
 )
@@ -33,13 +35,20 @@ def write_profiles(connection: Connection[Any], records: Sequence[ProfileRecord]
             for user_id in record.users:
                 unreadable.setdefault(user_id, []).append(record)
         else:
-            last[record.user_id] = record if isinstance(record, Profile) else None
+            before = last.get(record.user_id)
+            last[record.user_id] = _with_pause(record, before) if isinstance(record, Profile) else None
             unreadable.pop(record.user_id, None)
-    _upsert(connection, [profile for profile in last.values() if profile])
-    _delete(connection, [user_id for user_id, profile in last.items() if profile is None])
     removed = [record for record in records if isinstance(record, ProfileRemoval)]
+    _delete(connection, sorted({record.user_id for record in removed}))
+    _upsert(connection, [profile for profile in last.values() if profile])
     removed_users.note(connection, {record.user_id: record.at for record in removed if record.at is not None})
     _take_consent_back(connection, [(user_id, record) for user_id, several in unreadable.items() for record in several])
+
+
+def _with_pause(profile: Profile, before: Profile | None) -> Profile:
+    if before is None or profile.paused_until is not None:
+        return profile
+    return profile.model_copy(update={"paused_until": before.paused_until})
 
 
 def _upsert(connection: Connection[Any], profiles: Sequence[Profile]) -> None:
@@ -50,7 +59,8 @@ def _upsert(connection: Connection[Any], profiles: Sequence[Profile]) -> None:
 def _row(profile: Profile) -> tuple[Any, ...]:
     consent = {purpose: answer.model_dump(mode="json") for purpose, answer in profile.consent.items()}
     values = {"attributes": Jsonb(profile.attributes), "consent": Jsonb(consent)}
-    return tuple(values[column] if column in values else getattr(profile, column) for column in _COLUMNS)
+    columns = (values[column] if column in values else getattr(profile, column) for column in _COLUMNS)
+    return *columns, profile.paused_until
 
 
 def _take_consent_back(connection: Connection[Any], unreadable: Sequence[tuple[str, UnreadableProfile]]) -> None:

@@ -213,12 +213,12 @@ def hashes_of_user(
     ledger: Connection[Any], timescale: Connection[Any], hasher: AddressHasher, user_id: str
 ) -> set[bytes]:
     """The hashes of a user's present address, and of those that the user's commands in the ledger went to."""
-    sent = timescale.execute("SELECT DISTINCT command_id FROM deliveries WHERE user_id = %s", [user_id])
+    sent = timescale.execute("SELECT command FROM mails WHERE user_id = %s", [user_id])
     rows = ledger.execute(
         """SELECT address_hash FROM ledger_queue WHERE user_id = %(user)s AND address_hash IS NOT NULL
            UNION
            SELECT address_hash FROM ledger_outcomes WHERE address_hash IS NOT NULL
-             AND command_id IN (SELECT ledger_key(id) FROM unnest(%(sent)s::text[]) AS id)""",
+             AND command_id = ANY(%(sent)s)""",
         {"user": user_id, "sent": [command for (command,) in sent]},
     )
     found = {bytes(address_hash) for (address_hash,) in rows}

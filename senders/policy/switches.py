@@ -6,6 +6,7 @@ They are kept in memory. While Kafka is away, the last known ones stay in force.
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
+from schemas.brands import purpose_in
 from schemas.commands import SendCommand
 from schemas.rules import DELIVERY, Control
 from schemas.switches import SwitchBoard
@@ -101,6 +102,9 @@ NO_SWITCHES = DeliverySwitches()
 def _scopes(command: SendCommand, address: str | None) -> Iterable[str]:
     trigger, purpose = f"trigger/{command.trigger}", f"purpose/{command.purpose}"
     yield from ("global", trigger, purpose, DELIVERY, f"{DELIVERY}/{trigger}", f"{DELIVERY}/{purpose}")
+    if command.brand is not None:
+        of_all_brands = f"purpose/{purpose_in(command.brand, command.purpose)}"
+        yield from (of_all_brands, f"{DELIVERY}/{of_all_brands}")
     if address is not None:
         yield f"{DELIVERY}/domain/{address.rpartition('@')[2].lower()}"
 

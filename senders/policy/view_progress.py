@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from psycopg import Connection
 
 from infra.kafka.topics import TopicPartition
+from infra.postgres.columns import RowArrays, statement
 
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -45,6 +46,22 @@ class StoredProgress(NamedTuple):
     partition: int
     next_offset: int
     as_of: datetime
+
+
+_PROGRESS = RowArrays[StoredProgress](
+    topic=("text", lambda row: row.topic),
+    partition=("int", lambda row: row.partition),
+    next_offset=("bigint", lambda row: row.next_offset),
+    as_of=("timestamptz", lambda row: row.as_of),
+)
+_STORE = statement(
+    """INSERT INTO recipients_progress (topic, partition, next_offset, as_of)
+       SELECT topic, partition, next_offset, as_of FROM {new} ORDER BY topic, partition
+       ON CONFLICT (topic, partition) DO UPDATE
+           SET next_offset = EXCLUDED.next_offset, as_of = EXCLUDED.as_of
+           WHERE recipients_progress.as_of <= EXCLUDED.as_of""",
+    new=_PROGRESS.unnest("new"),
+)
 
 
 class ViewProgress:
@@ -99,11 +116,4 @@ def stored(connection: Connection[Any]) -> dict[TopicPartition, PartitionProgres
 
 def store(connection: Connection[Any], rows: Sequence[StoredProgress]) -> None:
     """Write progress to the database, unless that holds later progress."""
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            """INSERT INTO recipients_progress (topic, partition, next_offset, as_of) VALUES (%s, %s, %s, %s)
-               ON CONFLICT (topic, partition) DO UPDATE
-                   SET next_offset = EXCLUDED.next_offset, as_of = EXCLUDED.as_of
-                   WHERE recipients_progress.as_of <= EXCLUDED.as_of""",
-            rows,
-        )
+    connection.execute(_STORE, _PROGRESS.parameters(rows))

@@ -48,10 +48,11 @@ class DueOrder:
         """Read everything from its beginning the next time."""
         self._whole_at_s = 0.0
 
-    def after(self, above: int | None = None) -> Mapping[QueueClass, datetime]:
-        """Where to read on: the time of each class, of those with a priority above this one."""
+    def after(self, above: int | None = None, *, webhooks: bool = False) -> Mapping[QueueClass, datetime]:
+        """Where to read on: the time of each class of mails with a priority above this one, or of webhooks."""
         self._rewound.clear()
-        return {of: at for of, at in self._after.items() if above is None or of.priority > above}
+        classes = ((of, at) for of, at in self._after.items() if of.of_webhooks is webhooks)
+        return {of: at for of, at in classes if above is None or of.priority > above}
 
     def read(self, due: Iterable[DueStatus]) -> None:
         """These have been read since `after`, and all that became due before them in their classes."""

@@ -12,10 +12,12 @@ from infra.kafka.batch_reader import BatchReader
 from infra.kafka.observer import ReaderObserver
 from infra.postgres.database import Database
 from schemas import codec
+from schemas.budgets import Budget
 from schemas.commands import SendCommand
 from schemas.topics import COMMANDS
-from senders.queue import ledger, retention
-from senders.queue.ledger import Admission, QueueClass
+from senders.queue import admission, retention
+from senders.queue.admission import AdmittedBatch
+from senders.queue.ledger import Admission, QueueClass, queue_priority
 from senders.queue.observer import LedgerObserver
 from senders.settings import SenderSettings
 
@@ -65,6 +67,8 @@ class CommandIntake(BatchReader[Admission]):
         self._give_up = give_up
         self._admitted = admitted
         self._classes: dict[QueueClass, datetime] = {}
+        self._batch = AdmittedBatch(0)
+        """What became of the last batch."""
 
     def decode(self, record: Message) -> Admission:
         """The command, checked for its partition; raises DecodeError."""
@@ -76,16 +80,34 @@ class CommandIntake(BatchReader[Admission]):
     def write(self, connection: Connection[Any], items: Sequence[Admission]) -> int:
         """Admit the commands that the ledger does not know yet."""
         [[now]] = connection.execute("SELECT clock_timestamp()").fetchall()
-        new = ledger.admit(connection, items, now)
+        batch = admission.admit(connection, items, now)
         for item in items:
-            self._classes.setdefault(QueueClass(item.partition, item.command.priority), now)
-        if new < len(items):
-            self.log.info("commands_known_already", count=len(items) - new)
-        return new
+            self._classes.setdefault(QueueClass(item.partition, queue_priority(item.command)), now)
+        if batch.new < len(items):
+            self.log.info("commands_known_already", count=len(items) - batch.new)
+        self._batch = batch
+        return batch.new
+
+    def written(self, items: Sequence[Admission]) -> None:
+        """Tell of budgets that hold commands, now that these are durable."""
+        del items
+        for name, count in self._batch.held.items():
+            self._ledger_observer.held(name, count)
+        for each in self._batch.told:
+            self.log.warning(
+                "budget_exceeded",
+                budget=each.budget.name,
+                window=each.budget.window,
+                max=each.budget.max,
+                held=each.held,
+                next_step="`ebbtide budgets` shows what it holds; release or discard that",
+            )
 
     def samples(self) -> Sequence[Admission]:
-        """A command without a user or a rule."""
-        return [Admission.of(0, SAMPLE)]
+        """Commands without a user or a rule: one without budgets, and two of which one is held."""
+        budget = Budget(name="trigger/sample", max=1, per_ms=1)
+        limited = [SAMPLE.model_copy(update={"id": digit * 32, "budgets": (budget,)}) for digit in "12"]
+        return [Admission.of(0, each) for each in (SAMPLE, *limited)]
 
     def after_batch(self) -> None:
         """Wake the worker, which then asks the ledger what is due in the classes that have new commands."""

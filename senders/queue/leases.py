@@ -12,8 +12,10 @@ from datetime import timedelta
 from typing import Any
 
 from psycopg import AsyncConnection
+from psycopg.sql import Literal
 
 from infra.postgres.columns import statement
+from schemas.endpoints import WEBHOOK
 from schemas.vocabulary import DeliveryReason
 from senders.queue.journal import JOURNAL
 
@@ -88,12 +90,14 @@ _STILL_LOST = """SELECT owner FROM ledger_workers AS w
 _IN_DOUBT = statement(
     """WITH moved AS (
            UPDATE ledger_queue AS q SET state = 'in_doubt', state_at = now(), reason = %(reason)s,
-               next_attempt_at = CASE WHEN purpose = ANY(%(resend)s) THEN now() END
+               behind = NULL,
+               next_attempt_at = CASE WHEN purpose = ANY(%(resend)s) OR channel = {webhook} THEN now() END
            WHERE q.ctid >= %(first)s::tid AND q.ctid < %(end)s::tid
              AND state = 'started' AND coalesce(owner, '') = ANY(%(owners)s)
            RETURNING {of_row}, q.state, q.reason, q.detail, q.state_at, q.reply, q.hard, q.classifier_hash,
                      NULL::integer AS path
        ) {journal}""",
+    webhook=Literal(WEBHOOK),
     **JOURNAL,
 )
 
@@ -118,6 +122,8 @@ async def mark_in_doubt(
     connection: AsyncConnection[Any], lost: LostWorkers, resend: Collection[str]
 ) -> tuple[int, LostWorkers | None]:
     """Put in doubt what these workers began in the next part of the queue, due again for the purposes in `resend`.
+
+    Webhooks are due again too: their receivers know a repeat by its id.
 
     Returns the number of commands, and what is left to do; None if nothing is, and then each worker is judged: without
     a lease it begins nothing, and a new lease is a new row. One that renewed its lease meanwhile is left alone.

@@ -14,9 +14,10 @@ from typing import Any
 
 from psycopg import AsyncConnection, Connection
 
-from infra.postgres.columns import RowArrays, statement
+from infra.postgres.columns import RowArrays, array_literal, statement
 from schemas import codec
 from schemas.commands import SendCommand
+from schemas.endpoints import WEBHOOK
 from schemas.vocabulary import LedgerState
 
 
@@ -34,12 +35,29 @@ class Admission:
         return cls(partition, command, codec.encode(command))
 
 
+_BELOW_MAILS = 1_000
+"""How much lower the priority of a webhook stands in the queue than its command says."""
+
+
+def queue_priority(command: SendCommand) -> int:
+    """The priority of a command in the queue.
+
+    Those of webhooks are below 0, so that they have classes of their own: a mail server that is away holds up none.
+    """
+    return command.priority - _BELOW_MAILS if command.channel == WEBHOOK else command.priority
+
+
 @dataclass(frozen=True, slots=True)
 class QueueClass:
     """The commands of one partition with one priority, which are taken in the order of their time."""
 
     partition: int
     priority: int
+
+    @property
+    def of_webhooks(self) -> bool:
+        """Whether its commands are webhooks; otherwise all are mails."""
+        return self.priority < 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +91,8 @@ class DueCommand:
     """The source of the last mail transaction."""
     blocked: bool = False
     """Whether the server refused that source."""
+    behind: int | None = None
+    """The line that it waited in for its turn (`senders.queue.lines`); it is due since its admission then."""
 
     @property
     def status(self) -> CommandStatus:
@@ -82,17 +102,20 @@ class DueCommand:
     @property
     def queue_class(self) -> QueueClass:
         """Where it stands in the queue."""
-        return QueueClass(self.partition, self.command.priority)
+        return QueueClass(self.partition, queue_priority(self.command))
 
 
 _ADMISSIONS = RowArrays[Admission](
     id=("uuid", lambda admission: admission.command.id),
     partition=("int", lambda admission: admission.partition),
-    priority=("smallint", lambda admission: admission.command.priority),
+    priority=("smallint", lambda admission: queue_priority(admission.command)),
+    channel=("text", lambda admission: admission.command.channel),
     decided_at=("timestamptz", lambda admission: admission.command.decided_at),
     user_id=("text", lambda admission: admission.command.user_id),
     trigger=("text", lambda admission: admission.command.trigger),
     purpose=("text", lambda admission: admission.command.purpose),
+    step=("text", lambda admission: admission.command.step),
+    variant=("text", lambda admission: admission.command.variant),
     command=("bytea", lambda admission: admission.raw),
 )
 _ADMIT = statement(
@@ -103,12 +126,13 @@ _ADMIT = statement(
            ON CONFLICT DO NOTHING RETURNING command_id
        )
        INSERT INTO ledger_queue (command_id, partition, priority, admitted_at, decided_at, next_attempt_at, state_at,
-                                 state, user_id, trigger, purpose, command)
+                                 state, user_id, trigger, purpose, step, variant, channel, command)
        SELECT id, partition, priority, now(), decided_at, %(at)s, now(),
-              'admitted', user_id, trigger, purpose, command
+              'admitted', user_id, trigger, purpose, step, variant, channel, command
        FROM new JOIN fresh ON fresh.command_id = new.id""",
     new=_ADMISSIONS.unnest("new"),
 )
+_ADMIT_NEW = _ADMIT + b" RETURNING command_id"
 _DUE = """SELECT command_id, state, attempt, partition, priority, next_attempt_at
     FROM unnest(%(partitions)s::int[], %(priorities)s::smallint[], %(after)s::timestamptz[]) AS c (p, prio, after),
     LATERAL (SELECT * FROM ledger_queue
@@ -124,7 +148,9 @@ _CLASSES = """WITH RECURSIVE found (partition, priority) AS (
         FROM found WHERE priority IS NOT NULL
     )
     SELECT partition, priority FROM found WHERE priority IS NOT NULL"""
-_READ = """SELECT command, partition, state, attempt, admitted_at, next_attempt_at, way.path::json ->> 'source', blocked
+_READ = """SELECT command, partition, state, attempt, admitted_at,
+           CASE WHEN behind IS NOT NULL AND reason = 'limited' THEN admitted_at ELSE next_attempt_at END,
+           way.path::json ->> 'source', blocked, CASE WHEN reason = 'limited' THEN behind END
     FROM ledger_queue AS q
     JOIN unnest(%(ids)s::uuid[], %(attempts)s::int[]) WITH ORDINALITY AS wanted (id, expected, number)
       ON command_id = wanted.id AND attempt = expected AND next_attempt_at IS NOT NULL
@@ -135,6 +161,12 @@ _READ = """SELECT command, partition, state, attempt, admitted_at, next_attempt_
 def admit(connection: Connection[Any], admissions: Sequence[Admission], at: datetime) -> int:
     """Insert commands that the ledger does not know yet, due at this time. Returns how many were new."""
     return connection.execute(_ADMIT, {"at": at, **_ADMISSIONS.parameters(admissions)}).rowcount
+
+
+def admit_new(connection: Connection[Any], admissions: Sequence[Admission], at: datetime) -> set[str]:
+    """The same; returns the ids of the new commands."""
+    found = connection.execute(_ADMIT_NEW, {"at": at, **_ADMISSIONS.parameters(admissions)})
+    return {key.hex for (key,) in found}
 
 
 async def queue_classes(connection: AsyncConnection[Any], partitions: Collection[int]) -> set[QueueClass]:
@@ -157,11 +189,11 @@ async def due_commands(
     cursor = await connection.execute(
         _DUE,
         {
-            "partitions": [of.partition for of in after],
-            "priorities": [of.priority for of in after],
-            "after": list(after.values()),
+            "partitions": array_literal("int", [of.partition for of in after]),
+            "priorities": array_literal("smallint", [of.priority for of in after]),
+            "after": array_literal("timestamptz", after.values()),
             "now": now,
-            "without": list(without),
+            "without": array_literal("uuid", without),
             "limit": limit,
         },
     )
@@ -175,7 +207,10 @@ async def read_commands(connection: AsyncConnection[Any], statuses: Sequence[Com
     """The commands whole, in this order. A command whose attempt has changed since is left out."""
     cursor = await connection.execute(
         _READ,
-        {"ids": [status.command_id for status in statuses], "attempts": [status.attempt for status in statuses]},
+        {
+            "ids": array_literal("uuid", [status.command_id for status in statuses]),
+            "attempts": array_literal("int", [status.attempt for status in statuses]),
+        },
     )
     return [
         DueCommand(
@@ -187,6 +222,7 @@ async def read_commands(connection: AsyncConnection[Any], statuses: Sequence[Com
             due_at,
             source,
             bool(blocked),
+            behind,
         )
-        async for raw, partition, state, attempt, admitted_at, due_at, source, blocked in cursor
+        async for raw, partition, state, attempt, admitted_at, due_at, source, blocked, behind in cursor
     ]

@@ -9,6 +9,9 @@ class LedgerObserver:
     def admitted(self, count: int) -> None:
         """Commands are new in the ledger."""
 
+    def held(self, budget: str, count: int) -> None:
+        """New commands are more than this budget allows, and wait for a person."""
+
     def answered(self, state: LedgerState, reason: str | None) -> None:
         """A mail transaction ended, and left its command in this state."""
 

@@ -104,7 +104,7 @@ class OutboxRelay:
         without = sorted(self._given_up)
         after = self._begin.after(partitions, asyncio.get_running_loop().time())
         batch = await self._database.run(
-            lambda connection: outbox.unpublished_rows(connection, partitions, BATCH, without, after)
+            lambda connection: outbox.unpublished_rows(connection, partitions, BATCH, without, after), alone=True
         )
         if not batch:
             return 0
@@ -118,7 +118,7 @@ class OutboxRelay:
     async def _mark_published(self, published: list[OutboxMessage]) -> None:
         """Mark rows as published. If that fails, mark the halves; give up a row that fails alone."""
         try:
-            await self._database.run(lambda connection: outbox.mark_published(connection, published))
+            await self._database.run(lambda connection: outbox.mark_published(connection, published), alone=True)
         except Exception as error:  # noqa: BLE001  # raised unless it is one row's fault
             if len(published) > 1:
                 await self._mark_published(published[: len(published) // 2])

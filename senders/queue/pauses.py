@@ -70,14 +70,15 @@ async def retry_now(
 ) -> int:
     """Make at most `limit` commands due that are deferred or wait for a limit, of a trigger or purpose if one is given.
 
-    With a `way`, such as `("provider", "google")`, only those whose last attempt took it, or whose limit names it.
-    Returns how many.
+    Those in a line for their turn stay where they are. With a `way`, such as `("provider", "google")`, only those whose
+    last attempt took it, or whose limit names it. Returns how many.
     """
     cursor = await connection.execute(
         """UPDATE ledger_queue SET next_attempt_at = %(now)s WHERE command_id IN (
              SELECT command_id FROM ledger_queue AS q
              WHERE next_attempt_at > %(now)s AND partition = ANY(%(partitions)s)
                AND (state = %(deferred)s AND reason IS DISTINCT FROM %(paused)s OR reason = %(limited)s)
+               AND behind IS NULL
                AND (%(way)s::text IS NULL OR (reason = %(limited)s AND strpos(detail, %(name)s) > 0) OR EXISTS (
                    SELECT FROM ledger_paths AS p
                    WHERE p.number = q.path

@@ -22,7 +22,7 @@ REST = 3
 
 
 class RemovalSweep:
-    """One task of the event loop. `database` is used by it only; `on_ended` says that there are new outcomes."""
+    """One task of the event loop. `database` may be that of other sweeps, and `on_ended` says that outcomes are new."""
 
     def __init__(
         self,

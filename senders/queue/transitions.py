@@ -7,10 +7,11 @@ changes nothing. Changes come in batches, and each may be made twice with the sa
     admitted -> expired | suppressed | failed
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg.sql import SQL
@@ -25,11 +26,12 @@ from senders.queue.ledger import DueCommand
 
 @dataclass(frozen=True, slots=True)
 class AttemptStart:
-    """The mail transaction about to begin: the attempt after `due.attempt`."""
+    """The mail transaction about to begin: the attempt after `due.attempt`. `links` are those of its mail, by id."""
 
     due: DueCommand
     address_hash: bytes
     at: datetime
+    links: Mapping[bytes, str] = field(default_factory=dict)
 
     @property
     def attempt(self) -> int:
@@ -58,6 +60,8 @@ class StateChange:
     """The way of its mail."""
     blocked: bool | None = None
     """Whether the server refused the source of the mail; None without a mail."""
+    behind: int | None = None
+    """The line that the command waits in for its turn."""
 
 
 _STARTS = RowArrays[AttemptStart](
@@ -74,14 +78,15 @@ _BEGIN = statement(
            started_at = new.at, state_at = new.at, reason = NULL, detail = NULL, reply = NULL,
            address_hash = new.address_hash
        FROM {new}, living
-       WHERE command_id = new.id
+       WHERE command_id = new.id AND command_id = ANY(%(id)s::uuid[])
          AND EXISTS (SELECT FROM ledger_partitions AS p WHERE p.partition = q.partition AND p.owner = %(owner)s)
          AND ((state IN ('admitted', 'deferred', 'in_doubt') AND q.attempt = new.attempt - 1)
               OR (state = 'started' AND q.attempt = new.attempt AND q.owner = %(owner)s))
        RETURNING command_id""",
     new=_STARTS.unnest("new"),
 )
-"""The lock keeps the lease from being judged before the rows of this statement can be seen."""
+"""The keys are there once more as an array, so that no plan reads other rows, however short the queue was when it was
+made. The lock keeps the lease from being judged before the rows of this statement can be seen."""
 
 _CHANGES = RowArrays[StateChange](
     id=("uuid", lambda change: change.command_id),
@@ -96,6 +101,7 @@ _CHANGES = RowArrays[StateChange](
     classifier_hash=("text", lambda change: change.classifier_hash),
     path=("int", lambda change: None if change.path is None else change.path.number),
     blocked=("boolean", lambda change: change.blocked),
+    behind=("bigint", lambda change: change.behind),
 )
 _OUTCOME = SQL(
     "new.state, new.reason, new.detail, new.at AS state_at, new.reply, new.hard, new.classifier_hash, new.path"
@@ -104,36 +110,46 @@ _SET = SQL(
     """UPDATE ledger_queue AS q SET state = new.state, state_at = new.at, reason = new.reason, detail = new.detail,
            next_attempt_at = new.next_attempt_at, reply = new.reply, hard = new.hard,
            classifier_hash = new.classifier_hash, path = coalesce(new.path, q.path),
-           blocked = coalesce(new.blocked, q.blocked)"""
+           blocked = coalesce(new.blocked, q.blocked), behind = new.behind"""
 )
 _LAST = """WITH moved AS (
            DELETE FROM ledger_queue AS q USING {new}
-           WHERE command_id = new.id AND q.attempt = new.attempt AND {guard} RETURNING {of_row}, {outcome}
+           WHERE {those} AND q.attempt = new.attempt AND {guard} RETURNING {of_row}, {outcome}
        ) {journal}"""
 _NEXT = """WITH moved AS (
            {set} FROM {new}
-           WHERE command_id = new.id AND q.attempt = new.attempt AND {guard} RETURNING {of_row}, {outcome}
+           WHERE {those} AND q.attempt = new.attempt AND {guard} RETURNING {of_row}, {outcome}
        ) {journal}"""
 _WITHOUT_OUTCOME = """{set}, attempt = q.attempt - {taken_back} FROM {new}
-       WHERE command_id = new.id AND q.attempt = new.attempt AND {guard} RETURNING command_id"""
+       WHERE {those} AND q.attempt = new.attempt AND {guard} RETURNING command_id"""
 _NEW = _CHANGES.unnest("new")
+_THOSE = SQL("command_id = new.id AND command_id = ANY(%(id)s::uuid[])")
 _OURS = SQL("q.owner = %(owner)s AND q.state IN ('started', 'in_doubt') AND q.state <> new.state")
-_ANSWERED_LAST = statement(_LAST, new=_NEW, guard=_OURS, outcome=_OUTCOME, **JOURNAL)
-_ANSWERED_NEXT = statement(_NEXT, new=_NEW, guard=_OURS, outcome=_OUTCOME, set=_SET, **JOURNAL)
+_ANSWERED_LAST = statement(_LAST, new=_NEW, those=_THOSE, guard=_OURS, outcome=_OUTCOME, **JOURNAL)
+_ANSWERED_NEXT = statement(_NEXT, new=_NEW, those=_THOSE, guard=_OURS, outcome=_OUTCOME, set=_SET, **JOURNAL)
 _SETTLED = statement(
-    _LAST, new=_NEW, guard=SQL("q.state IN ('admitted', 'deferred', 'in_doubt')"), outcome=_OUTCOME, **JOURNAL
+    _LAST,
+    new=_NEW,
+    those=_THOSE,
+    guard=SQL("q.state IN ('admitted', 'deferred', 'in_doubt')"),
+    outcome=_OUTCOME,
+    **JOURNAL,
 )
 _TAKEN_BACK = statement(
     _WITHOUT_OUTCOME,
     new=_NEW,
+    those=_THOSE,
     guard=SQL("q.owner = %(owner)s AND q.state = 'started'"),
     set=_SET,
     taken_back=SQL("1"),
 )
-_POSTPONED = statement(_WITHOUT_OUTCOME, new=_NEW, guard=SQL("q.state = new.state"), set=_SET, taken_back=SQL("0"))
+_POSTPONED = statement(
+    _WITHOUT_OUTCOME, new=_NEW, those=_THOSE, guard=SQL("q.state = new.state"), set=_SET, taken_back=SQL("0")
+)
 _RECORDED_BEFORE = statement(
     """SELECT command_id FROM ledger_outcomes AS o JOIN {new}
          ON o.command_id = new.id AND o.attempt = new.attempt AND o.state = new.state
+            AND o.command_id = ANY(%(id)s::uuid[])
        WHERE o.recorded_at > now() - interval '1 day'""",
     new=_NEW,
 )
@@ -146,8 +162,19 @@ async def begin(connection: AsyncConnection[Any], starts: Sequence[AttemptStart]
     A command that another worker has begun or ended meanwhile is not among them, nor one whose partition another worker
     has taken over, nor any while this owner's lease is not renewed (`senders.queue.leases`).
     """
-    cursor = await connection.execute(_BEGIN, {"owner": owner, **_STARTS.parameters(starts)})
-    return {row[0].hex async for row in cursor}
+    return await ids_of([await send_begin(connection, starts, owner)])
+
+
+async def send_begin(
+    connection: AsyncConnection[Any], starts: Sequence[AttemptStart], owner: str
+) -> AsyncCursor[tuple[UUID]]:
+    """The first half of `begin`: what `ids_of` reads. In a pipelined transaction it does not wait."""
+    return await connection.execute(_BEGIN, {"owner": owner, **_STARTS.parameters(starts)})
+
+
+async def ids_of(sent: Iterable[AsyncCursor[tuple[UUID]]]) -> set[str]:
+    """The ids of the commands that these statements changed, also once their transaction has ended."""
+    return {key.hex for cursor in sent async for (key,) in cursor}
 
 
 async def answer(connection: AsyncConnection[Any], changes: Sequence[StateChange], owner: str) -> set[str]:
@@ -161,7 +188,7 @@ async def answer(connection: AsyncConnection[Any], changes: Sequence[StateChange
 
 async def send_answers(
     connection: AsyncConnection[Any], changes: Sequence[StateChange], owner: str
-) -> Sequence[AsyncCursor[Any]]:
+) -> Sequence[AsyncCursor[tuple[UUID]]]:
     """The first half of `answer`: what `answered` reads. In a pipelined transaction it does not wait."""
     last = [change for change in changes if change.state.terminal]
     following = [change for change in changes if not change.state.terminal]
@@ -173,11 +200,11 @@ async def send_answers(
 
 
 async def answered(
-    connection: AsyncConnection[Any], changes: Sequence[StateChange], sent: Sequence[AsyncCursor[Any]]
+    connection: AsyncConnection[Any], changes: Sequence[StateChange], sent: Sequence[AsyncCursor[tuple[UUID]]]
 ) -> set[str]:
-    """The second half of `answer`."""
-    recorded = {row[0].hex for cursor in sent async for row in cursor}
-    recorded |= await _recorded_before(connection, changes, recorded)
+    """The second half of `answer`, in its transaction."""
+    recorded = await ids_of(sent)
+    recorded |= await recorded_before(connection, changes, recorded)
     hard = [change.command_id for change in changes if change.hard and change.command_id in recorded]
     if hard or not changes:
         await connection.execute(
@@ -202,7 +229,7 @@ async def take_back(connection: AsyncConnection[Any], changes: Sequence[StateCha
 async def settle(connection: AsyncConnection[Any], changes: Sequence[StateChange]) -> set[str]:
     """Record final answers to commands for which no mail was begun. Returns the ids recorded."""
     recorded = await _apply(connection, _SETTLED, changes)
-    return recorded | await _recorded_before(connection, changes, recorded)
+    return recorded | await recorded_before(connection, changes, recorded)
 
 
 async def postpone(connection: AsyncConnection[Any], changes: Sequence[StateChange]) -> set[str]:
@@ -210,9 +237,10 @@ async def postpone(connection: AsyncConnection[Any], changes: Sequence[StateChan
     return await _apply(connection, _POSTPONED, changes)
 
 
-async def _recorded_before(
+async def recorded_before(
     connection: AsyncConnection[Any], changes: Sequence[StateChange], recorded: Collection[str]
 ) -> set[str]:
+    """The ids of other changes among these that a transaction made whose commit was not confirmed."""
     missing = [change for change in changes if change.command_id not in recorded]
     if changes and not missing:
         return set()
@@ -222,5 +250,4 @@ async def _recorded_before(
 async def _apply(
     connection: AsyncConnection[Any], change: bytes, changes: Sequence[StateChange], owner: str | None = None
 ) -> set[str]:
-    cursor = await connection.execute(change, {"owner": owner, **_CHANGES.parameters(changes)})
-    return {row[0].hex async for row in cursor}
+    return await ids_of([await connection.execute(change, {"owner": owner, **_CHANGES.parameters(changes)})])

@@ -5,25 +5,28 @@ reply, a detail), because no other value in it comes from outside.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Literal, get_args
+from typing import Any, Literal
+from uuid import UUID
 
 import structlog
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 from psycopg.errors import QueryCanceled
 
 from infra.postgres.database import AsyncDatabase
 from infra.service.faults import Fault, describe, fault_of
 from infra.service.watchdog import Watchdog
 from schemas.vocabulary import DeliveryReason, LedgerState
-from senders.queue import attempt_paths, transitions
+from senders.queue import attempt_paths, link_targets, transitions
+from senders.queue.link_targets import KnownLinks
 from senders.queue.observer import LedgerObserver
 from senders.queue.transitions import AttemptStart, StateChange
 
-GATHER_S = 0.002
-"""How long the first change waits for others. A transaction costs the loop about a millisecond. A mail waits twice."""
+GATHER_S, LONGEST_GATHER_S = 0.002, 0.01
+"""How long the first change waits for others: as long as the last transaction took, within these bounds. So under load
+twice as many share one, which costs the loop a millisecond and PostgreSQL as much. A mail waits twice."""
 TIMEOUTS = 5
 """How often a row is written anew that timed out alone. A row that always does would hold up all others for ever."""
 
@@ -78,6 +81,18 @@ class _PendingWrite:
         return has_text
 
 
+@dataclass(slots=True)
+class _WrittenGroup:
+    """What a transaction has made: the ids of its changes by kind, and what is read of it once it is committed."""
+
+    made: dict[_Kind, set[str]] = field(default_factory=dict)
+    links: Mapping[bytes, str] = field(default_factory=dict)
+    """Those that it has stored."""
+    begun: Sequence[AsyncCursor[tuple[UUID]]] = ()
+    answers: Sequence[StateChange] = ()
+    answered: Sequence[AsyncCursor[tuple[UUID]]] = ()
+
+
 class LedgerWriter:
     """Each method returns once its change is durable: True if it was made, False if the command's state has changed.
 
@@ -97,7 +112,9 @@ class LedgerWriter:
         self._database = database
         self._owner = owner
         self._check = check
+        self._links = KnownLinks()
         self._pending: asyncio.Queue[_PendingWrite] = asyncio.Queue()
+        self._gather_s = GATHER_S
         self._log = structlog.get_logger("senders.queue.writer")
 
     async def begin(self, start: AttemptStart) -> Begin:
@@ -155,16 +172,21 @@ class LedgerWriter:
         """Write the pending changes in one transaction. The next one takes all changes that came meanwhile."""
         with self._watchdog.rest():
             group = [await self._pending.get()]
-        await asyncio.sleep(GATHER_S)
+        await asyncio.sleep(self._gather_s)
+        began_s = asyncio.get_running_loop().time()
+        self._links.forget_old(began_s)
         while not self._pending.empty():
             group.append(self._pending.get_nowait())
         await self._store(group)
+        took_s = asyncio.get_running_loop().time() - began_s
+        self._gather_s = min(max(GATHER_S, took_s), LONGEST_GATHER_S)
 
     async def _store(self, group: list[_PendingWrite]) -> None:
         """Write a group. If that fails, write its halves, down to the row that fails alone."""
         try:
             await self._store_paths(group)
-            made = await self._database.run(lambda connection: self._apply(connection, group), pipelined=True)
+            written = await self._database.run(lambda connection: self._apply(connection, group), pipelined=True)
+            made = await self._made(written)
         except Exception as error:  # noqa: BLE001  # `_refuse` raises what is not the row's fault
             if len(group) == 1:
                 await self._refuse(group[0], error)
@@ -173,8 +195,9 @@ class LedgerWriter:
             await self._store(group[:middle])
             await self._store(group[middle:])
         else:
+            self._links.add(written.links)
             for pending in group:
-                self._finish(pending, made=pending.command_id in made[pending.written_kind])
+                self._finish(pending, made=pending.command_id in made.get(pending.written_kind, ()))
 
     async def _store_paths(self, group: list[_PendingWrite]) -> None:
         """Number the ways that have no number yet, in a transaction of their own: numbers stay, whatever follows."""
@@ -184,6 +207,11 @@ class LedgerWriter:
             numbers = await self._database.run(lambda connection: attempt_paths.store(connection, paths))
             for path in paths:
                 path.number = numbers[path.text]
+
+    def _new_links(self, group: list[_PendingWrite]) -> dict[bytes, str]:
+        """The links of the mails that begin. Those of a refused one are not stored, so they must not count as known."""
+        mails = (pending.row for pending in group if pending.refusal is None)
+        return self._links.missing(mail.links for mail in mails if isinstance(mail, AttemptStart))
 
     def _finish(self, pending: _PendingWrite, *, made: bool) -> None:
         row = pending.refusal or pending.row
@@ -224,22 +252,38 @@ class LedgerWriter:
         elif not pending.done.done():
             pending.done.set_exception(RowRefused(describe(error)))
 
-    async def _apply(self, connection: AsyncConnection[Any], group: list[_PendingWrite]) -> dict[_Kind, set[str]]:
+    async def _made(self, written: _WrittenGroup) -> dict[_Kind, set[str]]:
+        """The ids of the changes that a group has made, which nobody had to know before its commit."""
+        made = written.made
+        made["begin"] = await transitions.ids_of(written.begun)
+        if written.answers:
+            recorded = await transitions.ids_of(written.answered)
+            if len(recorded) < len(written.answers):
+                recorded |= await self._database.run(
+                    lambda connection: transitions.recorded_before(connection, written.answers, recorded), alone=True
+                )
+            made["answer"] = recorded
+        return made
+
+    async def _apply(self, connection: AsyncConnection[Any], group: list[_PendingWrite]) -> _WrittenGroup:
         """Make the changes. An empty group tries each statement without a row."""
 
-        def needed(rows: Sequence[object]) -> bool:
+        def needed(rows: Collection[object]) -> bool:
             return bool(rows) or not group
 
         answers = [
             pending.row for pending in group if pending.kind == "answer" and isinstance(pending.row, StateChange)
         ]
-        sent = await transitions.send_answers(connection, answers, self._owner) if needed(answers) else ()
-        recorded = None
-        if any(answer.hard for answer in answers):  # the check must see what they suppress
-            recorded = await transitions.answered(connection, answers, sent)
+        written = _WrittenGroup()
+        if needed(answers):
+            sent = await transitions.send_answers(connection, answers, self._owner)
+            if not group or any(answer.hard for answer in answers):  # the check must see what they suppress
+                written.made["answer"] = await transitions.answered(connection, answers, sent)
+            else:
+                written.answers, written.answered = answers, sent
         await self._check_starts(connection, group)
         starts: list[AttemptStart] = []
-        changes: dict[_Kind, list[StateChange]] = {"answer": answers, "take_back": [], "settle": [], "postpone": []}
+        changes: dict[_Kind, list[StateChange]] = {"take_back": [], "settle": [], "postpone": []}
         for pending in group:
             row = pending.refusal or pending.row
             if isinstance(row, AttemptStart):
@@ -247,20 +291,19 @@ class LedgerWriter:
             elif pending.written_kind != "answer":
                 changes[pending.written_kind].append(row)
 
-        made: dict[_Kind, set[str]] = {kind: set() for kind in get_args(_Kind)}
         if needed(starts):
-            made["begin"] = await transitions.begin(connection, starts, self._owner)
-        if recorded is not None:
-            made["answer"] = recorded
-        elif needed(answers):
-            made["answer"] = await transitions.answered(connection, answers, sent)
+            written.links = self._new_links(group)
+            if needed(written.links):
+                await link_targets.store(connection, written.links)
+            written.begun = [await transitions.send_begin(connection, starts, self._owner)]
+        made = written.made
         if needed(changes["take_back"]):
             made["take_back"] = await transitions.take_back(connection, changes["take_back"], self._owner)
         if needed(changes["settle"]):
             made["settle"] = await transitions.settle(connection, changes["settle"])
         if needed(changes["postpone"]):
             made["postpone"] = await transitions.postpone(connection, changes["postpone"])
-        return made
+        return written
 
     async def _check_starts(self, connection: AsyncConnection[Any], group: list[_PendingWrite]) -> None:
         """Ask the check about the starts of a group, and note its refusals.

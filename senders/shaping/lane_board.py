@@ -42,6 +42,8 @@ class LaneBoard:
         self._bindings = LaneBindings()
         self._failed: list[FailedMail] = []
         """Mails that raised between two decisions."""
+        self._undecided = True
+        """Whether other limits or actions are in force than at the last decision: what bound then may bind no more."""
 
     @property
     def file(self) -> ShapingFile:
@@ -104,11 +106,20 @@ class LaneBoard:
     # connections
 
     def way(self, key: LaneKey) -> Egress:
-        """The way that a lane's next connection is opened for: that of the mail that begins next."""
+        """The way that a lane's next connection is opened for: that of the mail that begins next.
+
+        Where a mail raises, the way of the lane: the mail raises it again at the next decision, which answers it.
+        """
         lane = self._lanes[key]
+        try:
+            return self._way_of_next(lane)
+        except Exception:  # noqa: BLE001  # one mail's error ends no connection
+            return lane.egress
+
+    def _way_of_next(self, lane: LaneState) -> Egress:
         heads = (mail for each in self._lanes.givers(lane) for mail in each.queue.heads())
         head = next(heads, None)
-        return lane.egress if head is None else self._places.egress_of(head, key.source)
+        return lane.egress if head is None else self._places.egress_of(head, lane.key.source)
 
     def opened(self, key: LaneKey) -> None:
         """A connection is ready for mails."""
@@ -163,6 +174,7 @@ class LaneBoard:
 
     def _touch_all(self) -> None:
         """Other actions are in force: what waits for the old ones is looked at."""
+        self._undecided = True
         for lane in list(self._lanes):
             self._touch(lane)
 
@@ -175,6 +187,7 @@ class LaneBoard:
         """Another file is in force. Mails under way stay where they are; those that wait are placed anew."""
         waiting = [*self._places.unpooled(), *(mail for lane in self._lanes for mail in lane.queue.mails())]
         self._file = file
+        self._undecided = True
         self._places.reshape(file)
         for lane in self._lanes:
             lane.queue = LaneQueue()
@@ -192,7 +205,7 @@ class LaneBoard:
 
     def decide(self, now: ClockReading) -> LaneDecision:
         """What may begin now, mails of a higher priority first."""
-        if self.actions.forget(now.earliest_us):
+        if self.actions.forget(now.now_us):
             self._touch_all()
         decider = LaneDecider(
             self._file, self._lanes, self._places, self._calls, self._bindings, self.actions, self._book, now
@@ -200,6 +213,7 @@ class LaneBoard:
         decision = decider.decide()
         decision.failed += self._failed
         self._failed = []
+        self._undecided = False
         return decision
 
     def _touch(self, lane: LaneState) -> None:
@@ -228,7 +242,10 @@ class LaneBoard:
         """The waiting mails that nothing lets begin before then, as of the last decision, each with what binds it.
 
         Those of a lane that has reached no server for a while are among them, whenever its next connection is tried.
+        None are, if other limits or actions are in force since.
         """
+        if self._undecided:
+            return
         yield from self._places.long_bound(until_us)
         for lane in self._lanes:
             of_kind = {kind: self._binding(lane, kind) for kind in lane.queue.kinds}
@@ -252,6 +269,14 @@ class LaneBoard:
     def lane(self, key: LaneKey) -> LaneState:
         """A lane that the board has named."""
         return self._lanes[key]
+
+    def find_lane(self, key: LaneKey) -> LaneState | None:
+        """The lane, unless it was not used for a while."""
+        return self._lanes.get(key)
+
+    def lookups(self, domain: str) -> int | None:
+        """How many mails wait for the hosts of a domain; None if those are known."""
+        return self._places.lookups_of(domain)
 
     def lanes(self) -> Iterator[tuple[LaneState, Binding | None]]:
         """Every lane, and what binds it."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from senders.shaping.actions import ActionBook
 from senders.shaping.bindings import Binding, BindingKind
 from senders.shaping.file import ShapingFile
+from senders.shaping.gcra import PermitRequest
 from senders.shaping.keys import ProviderKeys
 from senders.shaping.lane_bindings import KindBindings, LaneBindings
 from senders.shaping.lane_calls import LaneCalls
@@ -17,7 +18,6 @@ from senders.shaping.lane_round import FindBook, LaneRound
 from senders.shaping.lane_state import LaneKey, LaneState
 from senders.shaping.lane_table import LaneTable
 from senders.shaping.mail_places import MailPlaces
-from senders.shaping.permit_table import PermitRequest
 from senders.shaping.permits import ClockReading
 from senders.shaping.pools import pool_of
 from senders.shaping.resolution import Egress
@@ -79,7 +79,7 @@ class LaneDecider:
         self._bindings = bindings
         self._actions = actions
         self._round = LaneRound(file, actions, book, now)
-        self._now_us = now.earliest_us
+        self._now_us = now.now_us
         self._decision = LaneDecision()
 
     def decide(self) -> LaneDecision:
@@ -110,8 +110,9 @@ class LaneDecider:
 
     def _look_one_by_one(self, lane: LaneState) -> None:
         """Work on a lane with each of its mails alone. A mail that raises alone failed."""
-        waiting = [(of, mail) for of in self._lanes.givers(lane) for mail in of.queue.mails()]
-        for of, _ in waiting:
+        givers = self._lanes.givers(lane)
+        waiting = [(of, mail) for of in givers for mail in of.queue.mails()]
+        for of in givers:
             of.queue = LaneQueue()
         self._work(lane)  # what raises without a mail is a defect
         kept = [(of, mail) for of, mail in waiting if self._keeps_waiting(lane, of, mail)]
@@ -164,11 +165,15 @@ class LaneDecider:
 
     def _begin(self, lane: LaneState, mail: ShapedMail) -> None:
         begin = LaneBegin(lane.key, mail, self._places.egress_of(mail, lane.key.source), lane.keys)
+        self._take_off(mail)
+        lane.in_flight += 1
+        self._decision.begins += [begin]
+
+    def _take_off(self, mail: ShapedMail) -> None:
+        """A mail waits no more."""
         key = self._places.remove(mail.id)
         if key is not None:
             self._lanes[key].queue.remove(mail.id)
-        lane.in_flight += 1
-        self._decision.begins += [begin]
 
     def _next(self, lane: LaneState, heads: list[ShapedMail]) -> tuple[ShapedMail | None, KindBindings]:
         """The mail that begins next, or what keeps the first of each kind waiting."""

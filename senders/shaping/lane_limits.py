@@ -41,7 +41,7 @@ def rates_of_lane(egress: Egress, keys: ProviderKeys, changes: Mapping[str, Acti
         if value is not None:
             yield NamedRate.of(name, value, set_by(egress, key, changes))
 
-    lane = f"mails {egress.source} {egress.site}"
+    lane = f"mails {egress.lane}"
     provider = f"mails {egress.source} provider {egress.provider}"
     return [*rate("max_message_rate", lane), *rate("provider_max_message_rate", provider)]
 
@@ -50,13 +50,13 @@ def connection_rate(egress: Egress, keys: ProviderKeys, changes: Mapping[str, Ac
     """The rate of new connections of a lane."""
     if keys.max_connection_rate is None:
         return None
-    name = f"connections {egress.source} {egress.site}"
+    name = f"connections {egress.lane}"
     return NamedRate.of(name, keys.max_connection_rate, set_by(egress, "max_connection_rate", changes))
 
 
 def connection_limits(egress: Egress, keys: ProviderKeys) -> list[tuple[str, int]]:
     """The limits of which a connection of a lane needs a slot each."""
-    limits = [(f"connections {egress.source} {egress.site}", keys.connection_limit or 1)]
+    limits = [(f"connections {egress.lane}", keys.connection_limit or 1)]
     if keys.provider_connection_limit is not None:
         limits.append((f"connections {egress.source} provider {egress.provider}", keys.provider_connection_limit))
     return limits

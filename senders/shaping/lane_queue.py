@@ -49,8 +49,7 @@ class LaneQueue:
         found = []
         for kind in list(self._kinds):
             heap = self._kinds[kind]
-            while heap and not self._waits(heap[0]):
-                heappop(heap)
+            self._drop_removed(heap)
             if heap:
                 found.append(heap[0])
             else:
@@ -61,6 +60,10 @@ class LaneQueue:
     def mails(self) -> list[ShapedMail]:
         """All mails that wait."""
         return [entry[3] for heap in self._kinds.values() for entry in heap if self._waits(entry)]
+
+    def _drop_removed(self, heap: list[_Entry]) -> None:
+        while heap and not self._waits(heap[0]):
+            heappop(heap)
 
     def _waits(self, entry: _Entry) -> bool:
         mail_id = entry[3].id

@@ -6,12 +6,11 @@ from senders.shaping.actions import ActionBook
 from senders.shaping.bindings import Binding, BindingKind
 from senders.shaping.document import ActionKind
 from senders.shaping.file import ShapingFile
-from senders.shaping.gcra import PacedLimit
+from senders.shaping.gcra import PacedLimit, PermitRequest
 from senders.shaping.lane_limits import NamedRate, rates_of_kind, set_by
 from senders.shaping.lane_state import LaneState
-from senders.shaping.permit_table import PermitRequest
 from senders.shaping.permits import ClockReading, PermitBook
-from senders.shaping.ways import TrafficKind, targets_of
+from senders.shaping.ways import TrafficKind, target_words, targets_of
 
 FindBook = Callable[[PacedLimit], PermitBook]
 
@@ -30,12 +29,12 @@ class LaneRound:
     @property
     def permits(self) -> list[PermitRequest]:
         """The permits to ask for."""
-        asked = [(limit, self._book(limit).wanted(self._now, waiting)) for limit, waiting in self._demand.values()]
-        return [PermitRequest(limit, count) for limit, count in asked if count]
+        asked = [self._book(limit).request(self._now, waiting) for limit, waiting in self._demand.values()]
+        return [request for request in asked if request is not None]
 
     def lane_binding(self, lane: LaneState) -> Binding | None:
         """What keeps every mail of a lane from beginning, connections apart."""
-        now_us = self._now.earliest_us
+        now_us = self._now.now_us
         if not self._actions.empty and (stop := self._action_binding(lane, now_us)) is not None:
             return stop
         if lane.rests_until_us > now_us:
@@ -65,7 +64,7 @@ class LaneRound:
         most = lane.keys.connection_limit or 1
         if lane.unreachable or self._on_probation(lane):
             most = 1
-        if lane.refused_until_us > self._now.earliest_us:
+        if lane.refused_until_us > self._now.now_us:
             name = str(lane.key)
             observed = f"{lane.failures} connections failed" if lane.failures else "every slot is taken"
             return 0, Binding(BindingKind.CONNECTIONS, name, observed, str(most), lane.refused_until_us, rule)
@@ -83,11 +82,11 @@ class LaneRound:
 
         The slowest limit is asked first, so that no permit of a fast one runs out while a slow one is awaited.
         """
-        now_us = self._now.earliest_us
+        now_us = self._now.now_us
         if not self._actions.empty:
             held = self._actions.stops(targets_of(lane.egress, kind).values(), ActionKind.HOLD, now_us)
             if held is not None:
-                return Binding(BindingKind.HELD, " ".join(held.target), held.reply, "", held.until_us, held.rule)
+                return Binding(BindingKind.HELD, target_words(held.target), held.reply, "", held.until_us, held.rule)
         rates = [*lane.rates, *rates_of_kind(self._file, lane.egress, kind, self._actions, now_us)]
         rates.sort(key=lambda rate: -rate.paced.interval_us)
         books = [self._book(rate.paced) for rate in rates]
@@ -104,5 +103,5 @@ class LaneRound:
         _, others = self._demand.get(rate.paced.name, (rate.paced, 0))
         self._demand[rate.paced.name] = rate.paced, others + waiting
         until_us = self._book(rate.paced).wake_us(self._now)
-        known = until_us if until_us > self._now.earliest_us else None
+        known = until_us if until_us > self._now.now_us else None
         return Binding(kind, rate.paced.name, "spent", str(rate.rate), known, rate.set_by)

@@ -9,7 +9,7 @@ from senders.shaping.gcra import SECOND_US
 from senders.shaping.keys import ProviderKeys
 from senders.shaping.lane_limits import NamedRate, connection_rate, keys_now, rates_of_lane
 from senders.shaping.lane_queue import LaneQueue
-from senders.shaping.resolution import EffectiveValue, Egress
+from senders.shaping.resolution import EffectiveValue, Egress, lane_name
 from senders.shaping.ways import ActionTarget, targets_of
 
 FIRST_PAUSE_US = SECOND_US // 4
@@ -28,7 +28,7 @@ class LaneKey:
     provider: str = ""
 
     def __str__(self) -> str:
-        return f"{self.source} {self.site}"
+        return lane_name(self.source, self.site, self.provider)
 
     @property
     def group(self) -> tuple[str, str]:
@@ -101,12 +101,14 @@ class LaneState:
             self.rests_until_us = now_us + round(rest.total_seconds() * SECOND_US)
 
     def refresh(self, actions: ActionBook, now_us: int) -> None:
-        """Takes up what rules have set since."""
+        """Takes up what rules have set since. What failed with other keys is tried at once."""
         if self._version != actions.version:
-            self._version = actions.version
+            self._version, before = actions.version, self.keys
             self.keys, self.changes = keys_now(self.egress, actions, now_us)
             self.rates = rates_of_lane(self.egress, self.keys, self.changes)
             self.connection_rate = connection_rate(self.egress, self.keys, self.changes)
+            if self.keys != before:
+                self.failures = self.pause_us = self.refused_until_us = self.rests_until_us = 0
 
     def changed(self, egress: Egress) -> Egress:
         """A way of this lane with the values that rules and people have set for it."""

@@ -70,6 +70,10 @@ class MailPlaces:
         """Whether the hosts of a domain were looked up."""
         return domain in self._destinations
 
+    def lookups_of(self, domain: str) -> int | None:
+        """How many mails wait for the hosts of a domain; None if those are known."""
+        return None if domain in self._destinations else len(self._unknown.get(domain, ()))
+
     def crowds(self) -> Iterator[tuple[Binding, int]]:
         """What mails wait for that are on no lane, and how many wait for it."""
         for domain, mails in self._unknown.items():

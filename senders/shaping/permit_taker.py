@@ -4,13 +4,17 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import structlog
 from psycopg import AsyncConnection
 
 from infra.postgres.database import AsyncDatabase
 from senders.shaping import permit_table
-from senders.shaping.gcra import PacedLimit
-from senders.shaping.permit_table import PermitAnswer, PermitRequest
+from senders.shaping.gcra import MOST_SPREAD_US, SECOND_US, PacedLimit, PermitRequest
+from senders.shaping.permit_table import PermitAnswer
 from senders.shaping.permits import ClockReading, PermitBook, ServerClock
+
+MAX_NAMED = 5
+"""Limits that a log event or the status names."""
 
 
 class PermitTaker:
@@ -22,6 +26,11 @@ class PermitTaker:
         self._books: dict[str, PermitBook] = {}
         self._used: set[str] = set()
         """The books that were asked for since unused ones were dropped."""
+        self._seen: dict[str, tuple[int, int]] = {}
+        """Of each book, how many permits were granted and how many came late, when that was last looked at."""
+        self.late: list[str] = []
+        """The limits whose permits came too late to be used, as of the last look."""
+        self._log = structlog.get_logger("senders.shaping.permit_taker")
 
     @property
     def books(self) -> dict[str, PermitBook]:
@@ -47,6 +56,34 @@ class PermitTaker:
             return ClockReading(0, 0)
         return self._clock.reading(_monotonic_us())
 
+    @property
+    def trip_s(self) -> float:
+        """How long the database takes to answer."""
+        return self._clock.trip_us / SECOND_US
+
+    def look_for_late(self) -> None:
+        """Note of which limits more permits than not came too late since the last look; logs it when that begins."""
+        counts = {name: (book.counts.granted, book.counts.late) for name, book in self._books.items()}
+        late = [name for name, now in counts.items() if _most_are_late(self._seen.get(name, (0, 0)), now)]
+        self._seen = counts
+        if late and not self.late:
+            self._log.warning(
+                "permits_late",
+                limits=late[:MAX_NAMED],
+                round_trip_s=round(self.trip_s, 3),
+                most_s=MOST_SPREAD_US / SECOND_US,
+                next_step="nothing begins under these limits until the ledger's database answers sooner",
+            )
+        self.late = late
+
+    def problems(self) -> list[str]:
+        """What a person should look at."""
+        return [
+            f"permits of {name!r} come too late: the ledger's database answers after {self.trip_s:.1f} s "
+            f"(up to {MOST_SPREAD_US / SECOND_US:.1f} s is made up for, once it is measured)"
+            for name in self.late[:MAX_NAMED]
+        ]
+
     async def take(self, requests: Sequence[PermitRequest]) -> None:
         """Takes permits, and learns the server's clock from the answer. Waits while the database is away."""
 
@@ -57,12 +94,21 @@ class PermitTaker:
             self._clock.observe(sent_us, _monotonic_us(), server_us)
             return answers
 
-        for answer in await self._database.run(work):
-            book = self.book(answer.limit)
+        for answer in await self._database.run(work, alone=True):
+            limit = answer.limit.widened(0)
+            if self._books.get(limit.name, PermitBook(limit)).limit != limit:
+                continue  # it has another rate now
+            book = self.book(limit)
+            book.shared(answer.spread_us, answer.spread_until_us)
             if answer.granted is None:
                 book.spent(answer.again_us)
             else:
                 book.add(answer.granted, self.reading())
+
+
+def _most_are_late(before: tuple[int, int], now: tuple[int, int]) -> bool:
+    granted, late = (after - first for after, first in zip(now, before, strict=True))
+    return late > granted / 2
 
 
 def _monotonic_us() -> int:

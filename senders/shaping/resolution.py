@@ -37,6 +37,11 @@ class PlacedRule:
         return f"{'.'.join(map(str, table))}[{number}]"
 
 
+def lane_name(source: str, site: str, provider: str | None) -> str:
+    """The name of a lane. Providers that are known by the domains of recipients can meet at one site."""
+    return f"{source} {site}" + (f" of {provider}" if provider else "")
+
+
 @dataclass(frozen=True, slots=True)
 class Egress:
     """How a source sends to a destination. `site` is the domain itself where a [domain] table sets it apart."""
@@ -48,6 +53,11 @@ class Egress:
     values: Mapping[str, EffectiveValue]
     rules: tuple[PlacedRule, ...]
     """The most specific first."""
+
+    @property
+    def lane(self) -> str:
+        """The name of its lane, which the names of the lane's limits contain."""
+        return lane_name(self.source, self.site, self.provider)
 
     @property
     def domain(self) -> str:

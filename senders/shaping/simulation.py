@@ -111,6 +111,7 @@ class Simulator:
         self._actions.forget(at_us)
         egress = self._egress(attempt)
         kind = TrafficKind(attempt.trigger, attempt.purpose, attempt.from_domain)
+        # without the provider: two files that are compared may call it differently
         lane = self.result.lanes.setdefault(f"{egress.source} {egress.site}", SimulatedLane())
         lane.attempts += 1
         targets = targets_of(egress, kind).values()

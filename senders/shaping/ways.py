@@ -47,3 +47,11 @@ def targets_of(egress: Egress, kind: TrafficKind | None) -> dict[ActionScope, Ac
         ActionScope.PURPOSE: ("purpose", kind.purpose, there),
         ActionScope.FROM_DOMAIN: ("from_domain", kind.from_domain, there),
     }
+
+
+def target_words(target: ActionTarget) -> str:
+    """What an action acts on, in words, as in `source bulk1 at provider yahoo`."""
+    scope, name, *there = target
+    if scope == ActionScope.LANE or not there:
+        return " ".join(target)
+    return f"{'source' if scope == ActionScope.PROVIDER else scope} {name} at {there[0]}"

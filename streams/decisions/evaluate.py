@@ -11,33 +11,42 @@ from typing import Any
 
 import structlog
 
+from schemas.broadcasts import broadcast_of
 from schemas.codec import DecodeError, decode, encode, require_own_partition
 from schemas.deadletters import dead_letter
 from schemas.events import Event
 from schemas.outcome_records import MAY_WITHHOLD, read_outcome
+from schemas.people import is_nobody
 from schemas.profile_records import ProfileRemoval, UnreadableProfile, read_profile, unreadable_profile
 from schemas.profiles import Profile
-from schemas.topics import DEAD_LETTERS, OUTCOMES, PROFILES
+from schemas.topics import BROADCASTS, DEAD_LETTERS, OUTCOMES, PROFILES
 from schemas.vocabulary import DeadLetterCause
 from streams.decisions.counts import DEAD_LETTERED, UNDECIDED, Counts, count
-from streams.decisions.update import LARGEST_STATE, InputRecord, Update, require_bounds, update_of
+from streams.decisions.update import LARGEST_STATE, InputRecord, Update, require_bounds, state_update, update_of
 from streams.runtime.checkpoint import Output
 from triggers.cel.conditions import Context
 from triggers.cel.runtime import as_ms
 from triggers.engine.at_once import AtOnce
-from triggers.engine.evaluation import Effects
+from triggers.engine.evaluation import Effects, RuleProblem
 from triggers.engine.evaluator import Evaluator
 from triggers.engine.fast_path import FastPath
 from triggers.rules import encoding
-from triggers.rules.events import stored_event
+from triggers.rules.events import StoredEvent, stored_event
 from triggers.rules.state import UserState
 
 READER = "streams"
 log = structlog.get_logger()
 Skip = Callable[[UserState, int], Effects]
+LARGEST_BROADCAST = 65_536
+"""Bytes of an event without a user, which is written once for each partition and for each 100 users whom it meets."""
 
 STATES = "user-state"
 """The table of user states."""
+
+
+def state_changelog(group: str) -> str:
+    """The topic in which the workers of this group keep the states."""
+    return f"{group}-{STATES}-changelog"
 
 
 class Decider:
@@ -72,13 +81,52 @@ class Decider:
 
     def _apply_event(self, record: InputRecord, partitions: int, raw_state: bytes | None, now_ms: int) -> Update:
         event = decode(Event, record.value)
-        if event.user_id is None:  # no rule reads events without a user yet
-            return Update()
+        if event.user_id is None:
+            return self._broadcast(event, len(record.value or b""), partitions)
         require_own_partition(record.key, event.user_id, record.partition, partitions)
         context = self.relevant_context(stored_event(event), now_ms)
         if context is None:
             return Update()
         return self._decide_generally(context, event.user_id, record, raw_state, now_ms)
+
+    def _broadcast(self, event: Event, size: int, partitions: int) -> Update:
+        """Writes an event without a user to every partition, if an occurrence may wait for it."""
+        if event.anonymous_id is not None:  # a visitor's
+            return Update()
+        if size > LARGEST_BROADCAST:
+            detail = f"an event without a user of {size} bytes; at most {LARGEST_BROADCAST} are allowed"
+            raise DecodeError(DeadLetterCause.INVALID, detail)
+        if event.type not in self.evaluator.rules.waiting:
+            self._counts[UNDECIDED, "unheard"] += 1
+            return Update()
+        self._counts[UNDECIDED, "broadcast"] += 1
+        value = encode(broadcast_of(event))
+        return Update(outgoing=[Output(BROADCASTS.name, None, value, number) for number in range(partitions)])
+
+    def meet(
+        self, record: InputRecord, raw_state: bytes, event: StoredEvent, now_ms: int, reported: set[str]
+    ) -> Update:
+        """Applies an event without a user to one user who may wait for it, and whose id is the record's key.
+
+        An exception concerns only this user. What is not `reported` of the record yet becomes a dead letter under the
+        user's key, the first with the event: one mistake in it may fail for everybody who waits.
+        """
+        try:
+            state = encoding.decode((record.key or b"").decode(), raw_state)
+            effects = self.evaluator.apply_broadcast(state, event, now_ms)
+            update = self._checked_update(state, effects, record.partition) if effects.counts else Update()
+            details, applied = [_problem_text(problem) for problem in effects.problems], True
+        except Exception as error:  # any error: it concerns only this user
+            update, details, applied = Update(), [f"{type(error).__name__}: {error}"], False
+            if reported.isdisjoint(details):
+                log.error("record_failed", place=record.place, exc_info=error)
+        for detail in dict.fromkeys(details):
+            if detail not in reported:
+                told = record._replace(value=None) if reported else record
+                reported.add(detail)
+                cause = DeadLetterCause.RULE_ERROR
+                update.outgoing.append(self.dead_letter(told, cause, detail, now_ms, applied=applied))
+        return update
 
     def _apply_profile(self, record: InputRecord, partitions: int, raw_state: bytes | None, now_ms: int) -> Update:
         """Applies a profile, a removal (a record without value), or an unreadable profile, which withdraws consent."""
@@ -86,7 +134,7 @@ class Decider:
         profile = read_profile(*read)
         if isinstance(profile, ProfileRemoval):
             self._counts[UNDECIDED, "user_removed"] += 1
-            return Update(profile.user_id.encode(), removed=True)
+            return Update(profile.user_id.encode(), removed=True, running=())
         if isinstance(profile, Profile):
             state = encoding.decode(profile.user_id, raw_state)
             try:
@@ -106,13 +154,15 @@ class Decider:
             return Update(outgoing=[letter])
         state = encoding.decode(profile.owner, raw_state)
         effects = self.evaluator.withdraw_consent(state, refused, now_ms)
-        update = update_of(profile.owner, *encoding.encode(state), effects, record.partition)
+        update = state_update(state, effects, record.partition)
         update.outgoing.append(letter)
         return update
 
     def _apply_outcome(self, record: InputRecord, partitions: int, raw_state: bytes | None, now_ms: int) -> Update:
         at = datetime.fromtimestamp(now_ms / 1000, UTC)
         outcome, error, in_own_partition = read_outcome(record.key, record.value, record.partition, partitions, at)
+        if is_nobody(outcome.user_id):
+            return Update()
         update = Update()
         if in_own_partition:
             state = encoding.decode(outcome.user_id, raw_state)
@@ -124,7 +174,7 @@ class Decider:
                 log.error("record_failed", place=record.place, exc_info=failure)
                 state = encoding.decode(outcome.user_id, raw_state)
                 effects = self.evaluator.apply_suppression(state, outcome, now_ms)
-                update = update_of(state.user_id, *encoding.encode(state), effects, record.partition)
+                update = state_update(state, effects, record.partition)
                 error = DecodeError(DeadLetterCause.RULE_ERROR, f"{type(failure).__name__}: {failure}")
         if error is not None:
             update.outgoing.append(
@@ -168,20 +218,19 @@ class Decider:
     def _reported(self, record: InputRecord, update: Update, effects: Effects, now_ms: int) -> Update:
         """Adds a dead letter for each expression that failed."""
         for problem in effects.problems:
-            detail = f"{problem.trigger}: {problem.place}: {problem.detail}"
             cause = DeadLetterCause.RULE_ERROR
-            update.outgoing.append(self.dead_letter(record, cause, detail, now_ms, applied=True))
+            update.outgoing.append(self.dead_letter(record, cause, _problem_text(problem), now_ms, applied=True))
         return update
 
     @property
     def plan_version(self) -> str:
-        """The version of the rules' schedules and dates; empty if there are none."""
+        """The version of the rules' schedules, dates and texts that occurrences follow; empty if there are none."""
         return self.evaluator.rules.plan_version
 
     def plan(self, partition: int, user_id: str, raw_state: bytes, now_ms: int) -> Update | None:
-        """Plans the schedules and dates that are new to a user; None if there are none.
+        """Brings a user's state up to date with rules of another `plan_version`; None if that does not concern it.
 
-        After an exception the user has no plans, and a dead letter reports it.
+        After an exception the user has no plans and no occurrence follows, and a dead letter reports it.
         """
         try:
             state = encoding.decode(user_id, raw_state)
@@ -204,7 +253,7 @@ class Decider:
             return self._skip_timer(timer, raw_state, now_ms, error, self.evaluator.skip_due)
 
     def _checked_update(self, state: UserState, effects: Effects, partition: int) -> Update:
-        return self._checked(update_of(state.user_id, *encoding.encode(state), effects, partition), effects)
+        return self._checked(state_update(state, effects, partition), effects)
 
     def _checked(self, update: Update, effects: Effects) -> Update:
         """Raises TooLarge, or counts the effects."""
@@ -251,3 +300,7 @@ class Decider:
             applied=applied,
         )
         return Output(DEAD_LETTERS.name, letter.original_key(), encode(letter), record.partition)
+
+
+def _problem_text(problem: RuleProblem) -> str:
+    return f"{problem.trigger}: {problem.place}: {problem.detail}"

@@ -2,12 +2,24 @@
 
 from infra.kafka.connection import Connection, connect_admin
 from infra.kafka.partition_counts import shared_partition_count
-from schemas.topics import COMMANDS, CONTROL, DEAD_LETTERS, DECISIONS, EVENTS, JOURNAL, OUTCOMES, PROFILES, RULES
+from schemas.topics import (
+    BROADCASTS,
+    COMMANDS,
+    CONTROL,
+    DEAD_LETTERS,
+    DECISIONS,
+    EVENTS,
+    JOURNAL,
+    OUTCOMES,
+    PROFILES,
+    RULES,
+)
 
-INPUTS = (PROFILES, OUTCOMES, EVENTS)
-"""In the order in which records with equal append times are applied: what is known of a user before what they do."""
+INPUTS = (PROFILES, OUTCOMES, EVENTS, BROADCASTS)
+"""In the order in which records with equal append times are applied: what is known of a user before what they do, and
+what they do before what meets those who wait."""
 OUTPUTS = (COMMANDS, DECISIONS, JOURNAL, DEAD_LETTERS)
-"""Written to the partition number of the record that caused them."""
+"""Written to the partition number of the record that caused them. Broadcasts are written too, to every partition."""
 OTHER_TOPICS = (RULES, CONTROL)
 CONNECT_S = 30.0
 

@@ -9,8 +9,9 @@ from confluent_kafka import Message
 from schemas import zones
 from schemas.codec import is_in_own_partition
 from schemas.plain import plain_event
-from schemas.topics import EVENTS
+from schemas.topics import BROADCASTS, EVENTS, FORGETTING
 from schemas.vocabulary import DeadLetterCause
+from streams.decisions.broadcasts import INDEXED_AT_ONCE, BroadcastReader
 from streams.decisions.evaluate import STATES, Decider
 from streams.decisions.rulefeed import PublishedRules
 from streams.decisions.update import InputRecord, Update
@@ -36,9 +37,12 @@ class DecisionProcessor:
         self._decider: Decider | None = None
         self._versions: Mapping[str, int] = {}
         self._timers: defaultdict[int, TimerIndex] = defaultdict(TimerIndex)
+        self._broadcasts: dict[int, BroadcastReader] = {}
+        """By partition, once it has a broadcast under the current rules."""
         self._planned: dict[int, str] = {}
         """By partition, the plan version for which all its users have plans."""
-        self._table = runtime.app.Table(STATES, partitions=self._partitions).local
+        forgets = dict(FORGETTING)
+        self._table = runtime.app.Table(STATES, partitions=self._partitions, extra_topic_configs=forgets).local
 
     def adopt(self, published: PublishedRules) -> None:
         """Adopts new rules or switches between two batches, unless one of their numbers is older."""
@@ -48,6 +52,7 @@ class DecisionProcessor:
             return
         evaluator = Evaluator(published.rules, self._default_zone, published.paused, self._profile_wait_ms)
         self._decider = Decider(evaluator, self._counts)
+        self._broadcasts.clear()
         self._versions = {**versions, "zones": zones.RELEASE}
         log.info("rules_current", **versions, triggers=len(published.rules.triggers), paused=sorted(published.paused))
 
@@ -77,16 +82,20 @@ class DecisionProcessor:
             self._planned[partition] = self._current.plan_version
 
     def dropped(self) -> None:
-        """Drops the timers."""
+        """Drops the timers, and who waits for broadcasts."""
         self._timers.clear()
+        self._broadcasts.clear()
         self._planned.clear()
 
     def before_batch(self, partition: int, clock_ms: int) -> int:
-        """Plans all users of the partition if schedules or dates are new, because inactive users have plans too.
+        """Plans all users of the partition if schedules, dates or texts that occurrences follow are new, because that
+        concerns inactive users too.
 
         This happens once for each partition and rule set, at the clock before the first batch under that set. A replay
         of the journal plans at the same place. It costs less than the first slot, which fires for every user at once.
         """
+        if partition in self._broadcasts:
+            self._broadcasts[partition].waiting.index(INDEXED_AT_ONCE)
         decider, planned = self._current, 0
         known, self._planned[partition] = self._planned.get(partition), decider.plan_version
         if decider.plan_version in (known, ""):
@@ -107,6 +116,8 @@ class DecisionProcessor:
 
     def record_handler(self, partition: int, topic: str) -> Callable[[Message, int], None]:
         """Returns the function that decides records of one input. It changes state only after the core has returned."""
+        if topic == BROADCASTS.name:
+            return self._broadcast_handler(partition)
         decider = self._current
         get, store, count = self._table.partition(partition).get, self._store, self._partitions
 
@@ -143,6 +154,18 @@ class DecisionProcessor:
 
         return read_event
 
+    def _broadcast_handler(self, partition: int) -> Callable[[Message, int], None]:
+        users = self._table.partition(partition)
+        if partition not in self._broadcasts:
+            self._broadcasts[partition] = BroadcastReader(self._current, users)
+        reader = self._broadcasts[partition]
+
+        def read(record: Message, now_ms: int) -> None:
+            for update in reader.updates(_read(record), now_ms):
+                self._store(partition, update)
+
+        return read
+
     def failed(self, partition: int, record: Message, error: Exception, now_ms: int) -> None:  # noqa: ARG002
         """Writes a dead letter."""
         read = _read(record)
@@ -173,6 +196,8 @@ class DecisionProcessor:
         elif update.removed:
             self._table.remove(partition, update.key)
             self._timers[partition].set(update.key, None)
+        if self._broadcasts and update.running is not None and partition in self._broadcasts:
+            self._broadcasts[partition].waiting.note(update.key, update.running)
         for output in update.outgoing:
             self._emit(output)
 

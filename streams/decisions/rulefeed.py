@@ -6,9 +6,8 @@ that does not load never replaces the current one, and switches continue to appl
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any
 
 import confluent_kafka
@@ -20,12 +19,13 @@ from infra.kafka.connection import Connection
 from infra.kafka.offsets import EndOffsets
 from infra.kafka.topics import TopicPartition
 from schemas.codec import DecodeError, decode
-from schemas.rules import CURRENT, Control, Manifest, SetFile, Text
+from schemas.rules import CURRENT, Control, Manifest, SetFile, Text, brand_folder, template_name
 from schemas.switches import OlderNumber, SwitchBoard
 from schemas.topics import CONTROL, RULES
 from streams.runtime.ending import end_process
 from triggers.language.diagnostics import InvalidRules, SourceFile
 from triggers.loader import load_rules, pinned_triggers
+from triggers.outline import brand_folders
 from triggers.rules.ruleset import RuleSet
 
 log = structlog.get_logger()
@@ -86,20 +86,25 @@ class RuleStore:
         """
         if self.manifest is not None and self.manifest is not self._tried and not self.missing():
             self._tried = self.manifest
-            self._loaded = self._load(self.manifest), self.manifest.number
+            self._loaded = load_manifest(self.manifest, self.texts), self.manifest.number
         if self._loaded is None:
             return None
         rules, number = self._loaded
         return PublishedRules(rules, number, self.switches.number, self.switches.paused())
 
-    def _load(self, manifest: Manifest) -> RuleSet:
-        named = [(file.text, file) for file in manifest_files(manifest, self.texts)]
-        rules = [SourceFile(file.path, self.texts[digest].body) for digest, file in named if file.kind == "rule"]
-        templates = _templates(named)
-        replaced = sorted(manifest.pinned, key=lambda digest: manifest.pinned[digest])
-        old = [(digest, self.texts[digest]) for digest in replaced if digest in self.texts]
-        pinned = pinned_triggers(_rules(old), _templates(old) | templates)
-        return load_rules(rules, templates, pinned)
+
+def load_manifest(manifest: Manifest, texts: Mapping[str, Text]) -> RuleSet:
+    """The rules of a manifest, with what running occurrences keep of replaced texts; raises InvalidRules."""
+    named = [(file.text, file) for file in manifest_files(manifest, texts)]
+    rules = [SourceFile(file.path, texts[digest].body) for digest, file in named if file.kind == "rule"]
+    templates = {file.name: digest for digest, file in named if file.kind == "template"}
+    replaced = sorted(manifest.pinned, key=lambda digest: manifest.pinned[digest])
+    old = [(digest, texts[digest]) for digest in replaced if digest in texts]
+    old_rules = [SourceFile(text.path, text.body) for _, text in old if text.kind == "rule"]
+    old_templates = [(digest, text.path) for digest, text in old if text.kind == "template"]
+    folders = brand_folders([*old_rules, *rules]) if old_templates else ()
+    known = {template_name(path, brand_folder(path, folders)): digest for digest, path in old_templates}
+    return load_rules(rules, templates, pinned_triggers(old_rules, known | templates, rules))
 
 
 def manifest_files(manifest: Manifest, texts: Mapping[str, Text]) -> list[SetFile]:
@@ -109,15 +114,6 @@ def manifest_files(manifest: Manifest, texts: Mapping[str, Text]) -> list[SetFil
     since: dict[str, Any] = {"since": manifest.number, "at": manifest.applied_at, "by": manifest.applied_by}
     known = [(digest, texts[digest]) for digest in manifest.texts if digest in texts]
     return [SetFile(kind=text.kind, path=text.path, text=digest, **since) for digest, text in known]
-
-
-def _rules(named: Iterable[tuple[str, Text]]) -> list[SourceFile]:
-    return [SourceFile(text.path, text.body) for _, text in named if text.kind == "rule"]
-
-
-def _templates(named: Iterable[tuple[str, Text | SetFile]]) -> dict[str, str]:
-    """Each template's name with the hash of its text. Of two with one name, the later counts."""
-    return {PurePosixPath(file.path).stem: digest for digest, file in named if file.kind == "template"}
 
 
 class RuleFeed(threading.Thread):

@@ -1,11 +1,14 @@
 """What one record brings: the record as it was read, and the new state and the records to write."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from schemas.topics import COMMANDS, DECISIONS
 from streams.runtime.checkpoint import Output
 from triggers.engine.evaluation import Effects
+from triggers.rules import encoding
+from triggers.rules.state import Occurrence, UserState
 
 LARGEST_OUTPUT = 900_000
 """Bytes of a record's value. A producer refuses a record of a million bytes, and would refuse it in every
@@ -41,11 +44,20 @@ class Update:
     state: bytes | None = None
     removed: bool = False
     next_due_ms: int | None = None
+    running: Sequence[Occurrence] | None = None
+    """The occurrences that run now; None if they are the same as before."""
     outgoing: list[Output] = field(default_factory=list)
 
 
+def state_update(state: UserState, effects: Effects, partition: int) -> Update:
+    """The user's changed state with the records of the effects."""
+    update = update_of(state.user_id, *encoding.encode(state), effects, partition)
+    update.running = state.running
+    return update
+
+
 def update_of(user_id: str, state: bytes, due_ms: int | None, effects: Effects, partition: int) -> Update:
-    """The user's new state with the records of the effects."""
+    """The user's new state, with the same occurrences running, and the records of the effects."""
     key = user_id.encode()
     update = Update(key, state, next_due_ms=due_ms)
     records = effects.records

@@ -49,7 +49,7 @@ class RuntimeCore:
         self.admin = AdminClient(self.connection.client())
         self.ends = EndOffsets(self.admin)
         self.committer = committer(lambda: Producer(settings.producer()))
-        self.inputs = Inputs(settings.inputs, self.ends, settings.batch_records)
+        self.inputs = Inputs(settings.inputs, self.ends, settings.batch_records, settings.weights)
         self.observers: list[Observer] = []
         self.checkpointer = Checkpointer(
             self.buffer, self.committer, self.tables, end_process, self._lost, self._checkpointed

@@ -22,6 +22,8 @@ class RuntimeSettings:
     checkpoint_s: float = 0.2
     batch_records: int = 1_000
     """How many records are applied before the event loop continues."""
+    weights: Mapping[str, int] = field(default_factory=dict)
+    """As how many records of a batch one record of an input counts, if not as one."""
     transaction_timeout_ms: int = 10_000
     """How long a worker that is stopped but not dead can delay its successor and every reader."""
     static_membership: bool = True

@@ -36,7 +36,9 @@ NOT_DECIDED = MetricDefinition(
     "counter",
     ("what",),
     "What led to no decision: a duplicate event, one too old to begin anything (`stale`), a clamped time, a "
-    "profile whose zone is no IANA name (`unknown_zone`) or a timer that made the core fail (`timer_skipped`).",
+    "profile whose zone is no IANA name (`unknown_zone`) or a timer that made the core fail (`timer_skipped`). Of "
+    "events without a user: those that went to every partition (`broadcast`), those that nothing waits for "
+    "(`unheard`), and the users whom they met (`reached`).",
 )
 PROBLEMS = MetricDefinition(
     "ebbtide_streams_rule_problems_total",

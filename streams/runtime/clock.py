@@ -94,12 +94,20 @@ class _InputQueue(Generic[R]):
 class PartitionClock(Generic[R]):
     """Merges the inputs of one partition number. `positions` are the offsets at which they begin, in order of rank.
 
-    Among records with equal append times, those of the input with the lower rank come first.
+    Among records with equal append times, those of the input with the lower rank come first. `weights` says by topic
+    as how many records of a batch one record counts.
     """
 
-    def __init__(self, partition: int, positions: Mapping[str, int], clock_ms: int = NO_TIMESTAMP) -> None:
+    def __init__(
+        self,
+        partition: int,
+        positions: Mapping[str, int],
+        clock_ms: int = NO_TIMESTAMP,
+        weights: Mapping[str, int] | None = None,
+    ) -> None:
         self.partition = partition
         self.clock_ms = clock_ms
+        self._weights = weights or {}
         self._queues = {t: _InputQueue[R](t, rank, at) for rank, (t, at) in enumerate(positions.items())}
         self._ordered = list(self._queues.values())
         self._tick_ms = NO_TIMESTAMP
@@ -167,17 +175,18 @@ class PartitionClock(Generic[R]):
         return left + self._taken - applied
 
     def take(self, limit: int) -> Batch[R] | None:
-        """The next batch, of at most `limit` records; None if nothing is ready."""
+        """The next batch, of at most `limit` records, or one that counts for more; None if nothing is ready."""
         pieces: list[Piece[R]] = []
         left = limit
         while left > 0 and (piece := self._next_piece(left)) is not None:
             pieces.append(piece)
-            left -= len(piece.records)
+            left -= len(piece.records) * self._weights.get(piece.topic, 1)
         if not pieces and not self._ticks():
             return None
         self._batches += 1
-        self._taken += limit - left
-        return Batch(self.partition, self._batches, pieces, self.clock_ms)
+        batch = Batch(self.partition, self._batches, pieces, self.clock_ms)
+        self._taken += len(batch)
+        return batch
 
     def _ticks(self) -> bool:
         is_empty = not any(queue.chunks for queue in self._ordered)
@@ -195,7 +204,7 @@ class PartitionClock(Generic[R]):
         bound_ms = min((self._bound(queue, other) for other in self._ordered if other is not queue), default=None)
         chunk = queue.chunks[0]
         until = len(chunk.times_ms) if bound_ms is None else bisect_right(chunk.times_ms, bound_ms, chunk.taken)
-        until = min(until, chunk.taken + limit)
+        until = min(until, chunk.taken + max(1, limit // self._weights.get(queue.topic, 1)))
         return None if until == chunk.taken else self._cut(queue, chunk, until)
 
     @staticmethod

@@ -31,8 +31,11 @@ RECORDS_AT_ONCE = 500
 class Inputs:
     """`topics` are merged by partition number; batches are keyed by the first of them."""
 
-    def __init__(self, topics: tuple[str, ...], ends: EndOffsets, batch_records: int) -> None:
+    def __init__(
+        self, topics: tuple[str, ...], ends: EndOffsets, batch_records: int, weights: Mapping[str, int] | None = None
+    ) -> None:
         self._topics = topics
+        self._weights = weights
         self._ends = ends
         self._batch_records = batch_records
         self._clocks: dict[int, PartitionClock[Message]] = {}
@@ -48,7 +51,7 @@ class Inputs:
         self.drop()
         for number, (offsets, metadata) in partitions.items():
             positions = {topic: offsets[topic] for topic in self._topics}
-            self._clocks[number] = PartitionClock(number, positions, metadata.clock_ms)
+            self._clocks[number] = PartitionClock(number, positions, metadata.clock_ms, self._weights)
 
     def drop(self) -> None:
         """Drops everything that was not taken."""

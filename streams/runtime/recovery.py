@@ -53,6 +53,8 @@ class RecoveredPartition:
     """The origin of a new snapshot; None if no snapshots are written."""
     max_age_s: float = 0.0
     """How long a snapshot may be used."""
+    removed: int = 0
+    """How many tombstones were read after the snapshot, which may have their keys."""
 
 
 @dataclass(slots=True)
@@ -214,7 +216,7 @@ class ChangelogReader:
             assert partition is not None
             progress.records += 1
             if value is None:
-                parts[partition].entries.pop(key, None)
+                parts[partition].removed += parts[partition].entries.pop(key, None) is not None
             else:
                 parts[partition].entries[key] = value
         if progress.records:

@@ -91,6 +91,17 @@ class SnapshotFolder:
             for left in self._folder.glob(f"*/*{self._suffix}"):
                 left.unlink()
 
+    def drop_old(self, age_s: float) -> None:
+        """Removes files that nobody has written for so long, such as those of partitions that moved to other machines.
+
+        Blocks. What cannot be removed stays until the next call.
+        """
+        written_before_s = time.time() - age_s
+        for file in self._folder.glob("*/*.snapshot"):
+            with suppress(OSError):
+                if file.stat().st_mtime < written_before_s:
+                    file.unlink()
+
     def find(self, origin: Origin, end: int, max_age_s: float) -> Snapshot | None:
         """The partition's snapshot if it can be used for a changelog that ends at `end`. Blocks."""
         path = self.path(origin)
@@ -150,6 +161,15 @@ def read(path: Path, origin: Origin) -> Snapshot:
     for keys, values in _chunks(data, at + size):
         entries.update(zip(keys, values, strict=True))
     return Snapshot(entries, header["offset"], header["asked_s"])
+
+
+def keys_in(path: Path) -> set[bytes]:
+    """The keys of all entries in a file, whatever its origin; raises UnusableSnapshot, OSError if it cannot be read."""
+    data = path.read_bytes()
+    if not data.startswith(MAGIC):
+        raise UnusableSnapshot("it is not a snapshot of this format")
+    (size,) = NUMBER.unpack_from(data, len(MAGIC))
+    return {key for keys, _ in _chunks(data, len(MAGIC) + NUMBER.size + size) for key in keys}
 
 
 def _write(file: BinaryIO, origin: Origin, snapshot: Snapshot, should_continue: Callable[[], bool]) -> bool:

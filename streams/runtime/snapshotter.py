@@ -27,6 +27,11 @@ CHECK_INTERVAL_S = 1.0
 SHARE = 0.1
 """The share of a partition's keys that must have been written since its last snapshot. So the files write about ten
 times as much as the changelog, and a recovery reads a tenth of the state and one interval's records besides them."""
+REMOVED_S = 20.0
+"""How old a snapshot may grow that has keys which were removed since: erased people must go from files too."""
+OLD_S = 24 * 3600.0
+"""After this a file cannot be used any more, and goes, whoever owns its partition: it may have erased people."""
+TIDY_S = 3600.0
 RENEWALS = 4
 """How often a partition with few writes is saved before its file is too old to be used."""
 REQUEST_S = 0.3
@@ -45,6 +50,8 @@ class _OwnedPartition:
     saved_s: float
     written: int
     """`Partition.written` at the offset of its last snapshot."""
+    removed: int = 0
+    """`Partition.removed` at that offset."""
 
     @property
     def changelog(self) -> TopicPartition:
@@ -58,6 +65,8 @@ class _OwnedPartition:
     def is_due(self, interval_s: float, now_s: float) -> bool:
         """Whether enough time has passed and enough was written."""
         age_s, entries = now_s - self.saved_s, len(self.partition.raw)
+        if self.partition.removed > self.removed:
+            return age_s >= min(interval_s, REMOVED_S)
         if age_s < interval_s or not (entries or self.behind):
             return False
         return age_s > self.max_age_s / RENEWALS or (self.behind > 0 and self.behind >= SHARE * entries)
@@ -68,8 +77,8 @@ class SnapshotRound:
     """Partitions to save and their offsets. A checkpoint that begins after the request must prove the offsets."""
 
     due: Sequence[_OwnedPartition]
-    written: Mapping[TopicPartition, int]
-    """How many records of each were committed before the request."""
+    written: Mapping[TopicPartition, tuple[int, int]]
+    """How many records of each were committed before the request, and how many of them were tombstones."""
     offsets: Mapping[TopicPartition, int]
     requested_s: float
 
@@ -89,7 +98,8 @@ class Snapshotter:
     def keep(self, partition: Partition[Any], found: RecoveredPartition) -> None:
         """Adds a recovered partition."""
         if found.origin is not None:
-            owned = _OwnedPartition(partition, found.origin, found.max_age_s, found.saved_s, found.begin - found.end)
+            behind = found.begin - found.end, -found.removed
+            owned = _OwnedPartition(partition, found.origin, found.max_age_s, found.saved_s, *behind)
             self._owned[owned.changelog] = owned
 
     def drop(self) -> None:
@@ -99,8 +109,11 @@ class Snapshotter:
     async def run(self, sleep: Callable[[float], Awaitable[None]], should_stop: Callable[[], bool]) -> None:
         """Takes snapshots when they are due, until `should_stop`."""
         self._folder.tidy()
-        pause_s = min(CHECK_INTERVAL_S, self._interval_s)
+        pause_s, tidied_s = min(CHECK_INTERVAL_S, self._interval_s), 0.0
         while not should_stop():
+            if time.monotonic() - tidied_s > TIDY_S:
+                tidied_s = time.monotonic()
+                await asyncio.get_running_loop().run_in_executor(self._pool, self._folder.drop_old, OLD_S)
             await sleep(pause_s)
             current = await self._begin(self._interval_s)
             done = current is None or (await self._checkpointer.checkpoint(force=True) and await self.save(current))
@@ -138,7 +151,7 @@ class Snapshotter:
         if not due:
             return None
         written = await self._checkpointer.while_idle(
-            lambda: {owned.changelog: owned.partition.written for owned in due}
+            lambda: {owned.changelog: (owned.partition.written, owned.partition.removed) for owned in due}
         )
         loop = asyncio.get_running_loop()
         offsets = await loop.run_in_executor(self._pool, self._ends.last_stable, list(written))
@@ -153,7 +166,8 @@ class Snapshotter:
         loop = asyncio.get_running_loop()
         saved = await loop.run_in_executor(self._pool, self._folder.save, owned.origin, snapshot, self._has_time)
         if saved:
-            owned.saved_s, owned.written = current.requested_s, current.written[changelog]
+            owned.saved_s = current.requested_s
+            owned.written, owned.removed = current.written[changelog]
         return saved
 
     def _has_time(self) -> bool:

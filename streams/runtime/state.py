@@ -23,7 +23,7 @@ class Partition(Generic[V]):
     Belongs to one assignment: after a loss there is a new object, and references to this one must be dropped.
     """
 
-    __slots__ = ("_changed", "_deserialize", "_read", "_serialize", "raw", "written")
+    __slots__ = ("_changed", "_deserialize", "_read", "_serialize", "raw", "removed", "written")
 
     def __init__(
         self, serialize: Serialize[V] | None, deserialize: Deserialize[V] | None, raw: dict[bytes, bytes]
@@ -38,6 +38,8 @@ class Partition(Generic[V]):
         """The bytes at rest, without changes since the last checkpoint."""
         self.written = 0
         """The number of changelog records of this partition so far."""
+        self.removed = 0
+        """How many of them were tombstones."""
 
     def get(self, key: bytes) -> V | None:
         """The value of `key`: one object until the next checkpoint. It may be changed in place if `put` follows."""
@@ -81,6 +83,7 @@ class Partition(Generic[V]):
         for key, raw in changes:
             if raw is None:
                 del rest[key]
+                self.removed += 1
             else:
                 rest[key] = raw
         self._changed = {}

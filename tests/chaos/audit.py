@@ -18,13 +18,24 @@ from slow_model.user import SlowUser
 
 from schemas.codec import decode
 from schemas.journal import Checkpoint
-from schemas.topics import COMMANDS, CONTROL, DEAD_LETTERS, DECISIONS, EVENTS, JOURNAL, OUTCOMES, PROFILES, RULES
+from schemas.topics import (
+    BROADCASTS,
+    COMMANDS,
+    CONTROL,
+    DEAD_LETTERS,
+    DECISIONS,
+    EVENTS,
+    JOURNAL,
+    OUTCOMES,
+    PROFILES,
+    RULES,
+)
 from streams.decisions.evaluate import Decider
 from streams.decisions.replay import Appended, Replay
 from streams.decisions.rulefeed import RuleStore
 from triggers.engine.evaluator import Evaluator
 
-INPUTS = (PROFILES.name, OUTCOMES.name, EVENTS.name)
+INPUTS = (PROFILES.name, OUTCOMES.name, EVENTS.name, BROADCASTS.name)
 KEYED = (*INPUTS, JOURNAL.name, COMMANDS.name, DECISIONS.name, DEAD_LETTERS.name)
 CHANGELOG = "user-state-changelog"
 

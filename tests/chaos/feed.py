@@ -31,6 +31,8 @@ TYPES = {
     "searched": 7,  # no rule reads it
     "complaint_filed": 1,
 }
+SOLD_OUT = 0.0003
+"""The share of events that concern no user."""
 RECENT = 5_000
 
 
@@ -72,6 +74,8 @@ def items(seed: int, events: int, partitions: int, users: int = 0) -> Iterator[F
             yield FeedRecord(again=chance.choice((1, 2, 5, 50, 500, RECENT)))
         elif dice < 0.0455:
             yield FeedRecord("profiles", user_id, None)
+        elif dice < 0.0455 + SOLD_OUT:
+            yield _sold_out(chance, f"{seed}.{number}")
         elif dice < 0.0475:
             yield _poison(chance, f"{seed}.{number}", user_id, partitions)
         else:
@@ -79,6 +83,11 @@ def items(seed: int, events: int, partitions: int, users: int = 0) -> Iterator[F
             if user_id in unseen and chance.random() < 0.5:
                 yield FeedRecord("profiles", user_id, _profile(chance, user_id))
             unseen.discard(user_id)
+
+
+def _sold_out(chance: Random, event_id: str) -> FeedRecord:
+    properties = {"category": chance.choice("ab"), "campaign": "x"}
+    return FeedRecord(body={"id": event_id, "type": "sold_out", "user_id": None, "properties": properties})
 
 
 def _profile(chance: Random, user_id: str) -> dict[str, Any]:
@@ -91,6 +100,8 @@ def _profile(chance: Random, user_id: str) -> dict[str, Any]:
         "attributes": {"plan": chance.choice(("free", "paid", "none"))},
         "consent": consent,
     }
+    if chance.random() < 0.05:
+        found["paused_until"] = chance.choice((0, 5, 60))  # seconds ahead; `stamped` makes it a time
     return found
 
 
@@ -141,15 +152,17 @@ def _poison(chance: Random, event_id: str, user_id: str, partitions: int) -> Fee
     return FeedRecord("events", user_id, body | {"user_id": None})
 
 
-def stamped(item: FeedRecord, now: datetime) -> tuple[str, bytes, bytes | None]:
+def stamped(item: FeedRecord, now: datetime) -> tuple[str, bytes | None, bytes | None]:
     """Topic, key and value of an item that is published now."""
-    key = (item.user_id if item.key is None else item.key).encode()
+    key = (item.user_id if item.key is None else item.key).encode() or None
     if not isinstance(item.body, dict):
         return item.topic, key, item.body
     at = (now - timedelta(milliseconds=item.lag_ms)).isoformat(timespec="milliseconds")
     body = dict(item.body)
     if item.topic == "profiles":
         body["consent"] = {purpose: answer | {"time": at} for purpose, answer in body["consent"].items()}
+        if "paused_until" in body:
+            body["paused_until"] = (now + timedelta(seconds=body["paused_until"])).isoformat(timespec="milliseconds")
     else:
         body["time"] = at
     return item.topic, key, orjson.dumps(body)
@@ -157,7 +170,7 @@ def stamped(item: FeedRecord, now: datetime) -> tuple[str, bytes, bytes | None]:
 
 def publish(kafka: str, items: Iterable[FeedRecord], per_s: float) -> None:
     """Publishes everything at a rate; raises where something was not taken."""
-    recent: deque[tuple[str, bytes, bytes | None, int | None]] = deque(maxlen=RECENT)
+    recent: deque[tuple[str, bytes | None, bytes | None, int | None]] = deque(maxlen=RECENT)
     began = time.monotonic()
     with Publisher(kafka, **{"message.timeout.ms": 300_000, "linger.ms": 20}) as publisher:
         for number, item in enumerate(items):
@@ -169,7 +182,8 @@ def publish(kafka: str, items: Iterable[FeedRecord], per_s: float) -> None:
                 record = recent[-min(item.again, len(recent))]
             else:
                 record = (*stamped(item, datetime.now(UTC)), item.partition)
-            recent.append(record)
+            if record[1] is not None:  # the model does not know which of two equal broadcasts meets whom
+                recent.append(record)
             topic, key, value, partition = record
             publisher.send(topic, key, value, partition)
         publisher.flush(300)

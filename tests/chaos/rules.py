@@ -75,6 +75,7 @@ on: {event: product_viewed, where: event.price < 20}
 key: [event.category, event.campaign]
 overlap: ignore
 after: 4s
+unless: {event: sold_out, same: [category, campaign]}
 expires: 2m
 steps:
   - send: {template: offer, id: first}
@@ -93,7 +94,7 @@ trigger: fading
 purpose: news
 on: {score: interest, falls_below: 1, rearm: 3}
 max_age: 20s
-cap: {max: 1, per: 15s, over: defer}
+cap: {max: 1, per: 15s, over: defer, spread: 4s}
 expires: 40s
 send: {template: missed, data: {interest: score.interest}}
 ---
@@ -131,6 +132,26 @@ overlap: restart
 after: 2s
 send: {template: reminder, data: {device: event.device}}
 """
+VISIT = """
+trigger: visit
+purpose: news
+on: signed_in
+key: event.device
+overlap: gather
+on_edit: EDIT
+unless: complaint_filed
+expires: 40s
+steps:
+  - send: {template: reminder, id: hello}
+  - wait_for: {event: order_completed, where: event.total > 20}
+    up_to: WAIT_S
+    then:
+      - send: {template: thanks, id: bought, data: {total: occurrence.matched.total, entries: size(occurrence.events)}}
+    else:
+      - send: {template: missed, id: missed, data: {entries: size(occurrence.events)}}
+  - wait: 2s
+  - send: {template: offer, id: last}
+"""
 COUNTS = """
 trigger: burst
 purpose: marketing
@@ -155,16 +176,19 @@ send: {template: missed}
 
 @dataclass(frozen=True)
 class Switches:
-    """What a run turns: the mode of one rule, the cap of another, whether two more are there."""
+    """What a run turns: the mode of one rule, the cap of another, whether two more are there, and what is edited under
+    running journeys."""
 
     cart_mode: str = "live"
     journey_max: int = 3
     trial: bool = True
     fresh: bool = False
+    visit_wait_s: int = 4
+    visit_edit: str = "follow"
 
     def turned(self, chance: Random) -> "Switches":
         """One of them turned."""
-        match chance.randrange(4):
+        match chance.randrange(6):
             case 0:
                 modes = [mode for mode in ("live", "off", "canary 50%", "shadow") if mode != self.cart_mode]
                 return replace(self, cart_mode=chance.choice(modes))
@@ -173,6 +197,9 @@ class Switches:
                 return replace(self, journey_max=chance.choice(others))
             case 2:
                 return replace(self, trial=not self.trial)
+            case 3 | 4:
+                wait_s = chance.choice([seconds for seconds in (1, 4, 9) if seconds != self.visit_wait_s])
+                return replace(self, visit_wait_s=wait_s, visit_edit=chance.choice(("follow", "follow", "pin")))
         return replace(self, fresh=not self.fresh)
 
 
@@ -204,6 +231,7 @@ def texts(switches: Switches, quiet: tuple[str, str]) -> dict[str, str]:
         "levels.yaml": LEVELS,
         "counts.yaml": COUNTS,
         "thanks.yaml": THANKS,
+        "visit.yaml": VISIT.replace("WAIT_S", f"{switches.visit_wait_s}s").replace("EDIT", switches.visit_edit),
     }
     if switches.trial:
         files["trial.yaml"] = TRIAL

@@ -33,10 +33,10 @@ from infra.local.layout import PROJECT_ROOT, Layout
 from infra.local.ports import Ports
 from schemas.codec import encode
 from schemas.rules import Control
-from schemas.topics import COMMANDS, CONTROL, EVENTS, OUTCOMES, PROFILES
+from schemas.topics import BROADCASTS, COMMANDS, CONTROL, EVENTS, OUTCOMES, PROFILES
 from streams.settings import StreamSettings
 
-INPUTS = (PROFILES.name, OUTCOMES.name, EVENTS.name)
+INPUTS = (PROFILES.name, OUTCOMES.name, EVENTS.name, BROADCASTS.name)
 PORT_OFFSET = 600
 MAX_WORKERS = 4
 RECOVERED_WITHIN_S = 120.0

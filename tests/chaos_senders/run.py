@@ -18,6 +18,7 @@ from chaos_senders.logs import read_logs
 from chaos_senders.trouble import Patience
 from chaos_senders.worker import FAULTS
 from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 from drivers.chaos_command import ChaosReport
 from drivers.running_senders import Harbour
 from drivers.troubled_run import TESTS, Trouble, TroubledRun
@@ -36,7 +37,7 @@ from infra.local.sink_process import ProviderSink
 from infra.postgres.migrate import migrate
 from schemas.topics import COMMANDS, OUTCOMES
 from senders.queue.intake import CommandIntake
-from senders.recorder import Recorder
+from senders.recording.recorder import Recorder
 
 PORT_OFFSET = 660
 PARTITIONS = 12
@@ -52,6 +53,8 @@ LONGEST_REST_S = 10.0
 """Between two troubles, beyond what the schedule says."""
 LOOK_S, LOOK_SHARE = 1.0, 0.05
 """How often the books are looked at, and the share of the time that this may take."""
+GROUPS_WITHIN_S = 15.0
+"""For the broker's answer about the groups."""
 GROUPS = {CommandIntake.group: (COMMANDS.name,), Recorder.group: (OUTCOMES.name,)}
 BALANCE = "SELECT commands, terminal, waiting, in_doubt FROM v_delivery_balance"
 OVERDUE = """SELECT command_id, owner, started_at FROM ledger_queue
@@ -297,6 +300,8 @@ class SenderChaos(TroubledRun):
             before, left = left, self._left()
             if left != before:
                 changed_s = time.monotonic()
+        if any(left[:-1]):
+            self.say(f"something is left: {left}; {self._groups()}")
         self.look()
         slots = list(self.crew.processes)
         with ThreadPoolExecutor(len(slots)) as pool:
@@ -308,6 +313,20 @@ class SenderChaos(TroubledRun):
             lag = sum(progress.lag(group, topics) for group, topics in GROUPS.items())
             return (lag, *self.harbour.rows(LEFT)[0])
         return (-1, 0)
+
+    def _groups(self) -> str:
+        """What the broker says of the groups, of which its log says more."""
+        admin = AdminClient({"bootstrap.servers": self.kafka, "log_level": 0})
+        told = []
+        for name, answer in admin.describe_consumer_groups(list(GROUPS)).items():
+            try:
+                group = answer.result(GROUPS_WITHIN_S)
+            except KafkaException as error:
+                told.append(f"{name}: {error}")
+                continue
+            members = ", ".join(f"{each.member_id} {len(each.assignment.topic_partitions)}" for each in group.members)
+            told.append(f"{name}: {group.state.name}, members and their partitions: {members or 'none'}")
+        return "; ".join(told)
 
     def _audit(self) -> None:
         kinds = (*trouble.SHARES, *trouble.SERVERS)

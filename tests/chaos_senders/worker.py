@@ -6,8 +6,9 @@ For the controls it can have a fault (CHAOS_FAULT), which the run must report.
 import os
 import random
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 import senders.app
 from infra.service.health import WorkerIdentity
@@ -38,13 +39,17 @@ def mark_unsent_mails_accepted() -> None:
 
 def begin_what_others_own() -> None:
     """Mails begin whatever the ledger says about owner, epoch, lease and attempt."""
-    real = transitions.begin
+    real = transitions.send_begin
 
-    async def begin(connection: Any, starts: Sequence[AttemptStart], owner: str) -> set[str]:
+    async def all_of(starts: Sequence[AttemptStart]) -> AsyncIterator[tuple[UUID]]:
+        for start in starts:
+            yield (UUID(start.due.command.id),)
+
+    async def begin(connection: Any, starts: Sequence[AttemptStart], owner: str) -> AsyncIterator[tuple[UUID]]:
         await real(connection, starts, owner)
-        return {start.due.command.id for start in starts}
+        return all_of(starts)
 
-    transitions.begin = begin  # type: ignore[assignment]
+    transitions.send_begin = begin  # type: ignore[assignment]
 
 
 def leave_lost_mails_started() -> None:

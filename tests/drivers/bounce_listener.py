@@ -16,7 +16,6 @@ from drivers.real_servers import RealServers
 from drivers.running_senders import free_port, have_topics
 from pydantic import SecretStr
 
-from infra.postgres.migrate import migrate
 from schemas.codec import decode
 from schemas.outcomes import Outcome
 from schemas.topics import OUTCOMES
@@ -58,7 +57,6 @@ class RunningListener:
 
 def listening(servers: RealServers, database_url: str, **more: Any) -> Iterator[RunningListener]:
     partitions = have_topics(servers.kafka)
-    migrate(database_url)
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(
             """INSERT INTO ledger_outcomes (command_id, user_id, partition, trigger, purpose, attempt, hard, state,

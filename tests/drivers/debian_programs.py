@@ -36,7 +36,7 @@ def debian_program(name: str, package: str, libraries: tuple[str, ...]) -> Debia
     except (SetupProblem, OSError) as problem:
         pytest.skip(f"{name} is missing, and Debian's package {package} cannot be had: {problem}")
     file = next(found for found in place.rglob(name) if found.is_file() and found.parent.name in ("bin", "sbin"))
-    return DebianProgram(file, {"LD_LIBRARY_PATH": str(next((place / "usr/lib").glob("*-linux-gnu")))})
+    return DebianProgram(file, {"LD_LIBRARY_PATH": ":".join(map(str, (place / "usr/lib").glob("*-linux-gnu")))})
 
 
 def _unpack(new: Path, packages: list[str]) -> None:

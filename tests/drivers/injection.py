@@ -41,6 +41,10 @@ GUARDS = frozenset(
         "scheduler._dispatch",
         "lane_driver._decide",
         "lane_driver._mail",
+        "lane_driver.taken",
+        "lane_driver._free",
+        "lane_decider._take_off",
+        "lane_queue._drop_removed",
         "mail_sender.failed",
         "answers.record",
         "ready_queue.done",
@@ -48,6 +52,7 @@ GUARDS = frozenset(
         "ledger.queue_class",
         "due_order.read",
         "writer._store",
+        "writer._made",
         "writer.write_once",
         "writer.command_id",
         "writer.written_kind",
@@ -61,8 +66,8 @@ GUARDS = frozenset(
         "outbox.unpublished_rows",
     }
 )
-"""The loops and guards that handle what all other functions raise, and the queries for the items. An error that they
-raise themselves is a defect, which ends the process."""
+"""The loops and guards that handle what all other functions raise, the queries for the items, and what takes items off
+lanes. An error that they raise themselves is a defect, which ends the process."""
 DEEPEST = 6
 MARK = re.compile(r"poison-(\d+)-|dead(\d{28})")
 MARK_BYTES = re.compile(MARK.pattern.encode())

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from senders.shaping.automation import ReplyWatch, SeenReply
 from senders.shaping.bindings import Binding
 from senders.shaping.document import SmtpState
-from senders.shaping.gcra import SECOND_US, PacedLimit, grant
+from senders.shaping.gcra import SECOND_US, LimitRow, PacedLimit, PermitRequest, grant
 from senders.shaping.lane_board import LaneBoard
 from senders.shaping.lane_decider import FailedMail, LaneBegin
 from senders.shaping.loader import parse
@@ -24,7 +24,7 @@ class LaneWorld:
     def __init__(self, text: str, answers: Callable[[LaneBegin], str] = lambda _: TAKEN) -> None:
         self.now_us = BEGIN_US
         self.answers = answers
-        self.rows: dict[str, int] = {}
+        self.rows: dict[str, LimitRow] = {}
         self.books: dict[str, PermitBook] = {}
         self.board = LaneBoard(parse(text.encode(), "f"), self._book)
         self.watch = ReplyWatch()
@@ -91,7 +91,7 @@ class LaneWorld:
                     self.opens.append((self.now_us, str(key)))
                     self.board.opened(key)
             for request in decision.permits:
-                self._grant(request.limit, request.count)
+                self._grant(request)
             for domain in decision.lookups:
                 hosts = self.mx.get(domain, [f"mx.{domain}"])
                 if hosts:
@@ -101,11 +101,12 @@ class LaneWorld:
             if not (decision.permits or decision.opens or decision.lookups):
                 return
 
-    def _grant(self, limit: PacedLimit, count: int) -> None:
-        granted, self.rows[limit.name] = grant(limit, self.rows.get(limit.name, 0), self.now_us, count)
+    def _grant(self, request: PermitRequest) -> None:
+        limit, row = request.limit, self.rows.get(request.limit.name, LimitRow())
+        granted, self.rows[limit.name] = grant(request, row, self.now_us)
         book = self._book(limit)
         if granted is None:
-            book.spent(self.rows[limit.name] - limit.tolerance_us - 300_000)
+            book.spent(row.arrival_us - limit.tolerance_us - request.ahead_us)
         else:
             book.add(granted, ClockReading(self.now_us, self.now_us))
         self.board.granted([limit.name])

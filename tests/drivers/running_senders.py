@@ -15,22 +15,24 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import Message as Mail
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-import psycopg
 from confluent_kafka import Consumer, Producer, TopicPartition
+from drivers.asked_database import AskedDatabase
 from drivers.command_line import Done, ebbtide
 from drivers.limits import HANGS_AFTER_S
 from drivers.real_servers import RealServers
+from drivers.warm_interpreter import WarmProcess, run_warm
+from drivers.warm_sinks import WarmSink
 from pydantic import BaseModel
 
 from infra.kafka.connection import Connection
 from infra.kafka.progress import Progress
 from infra.kafka.topic_reader import arrived
 from infra.kafka.topic_setup import TopicDisagreement, ensure_topics
-from infra.local.sink_process import Sink
-from infra.postgres.migrate import migrate
 from schemas.codec import PARTITIONER, encode
 from schemas.commands import SendCommand, command_id
 from schemas.profiles import Consent, Profile
@@ -42,12 +44,9 @@ from senders.settings import SenderSettings
 
 T = TypeVar("T")
 DOMAIN = "harbour.example"
-PROGRAM = (
-    sys.executable,
-    "-c",
-    "from senders.app import main; from senders.settings import SenderSettings; main(SenderSettings())",
-)
-"""Delivery with the settings of the environment."""
+SOURCE = "from senders.app import main; from senders.settings import SenderSettings; main(SenderSettings())"
+PROGRAM = (sys.executable, "-c", SOURCE)
+"""Delivery with the settings of the environment, in an interpreter of its own."""
 TEMPLATE = """---
 subject: Hello {{ user.id }}
 ---
@@ -80,6 +79,15 @@ def have_topics(kafka: str) -> int:
     return user_partitions(Connection(kafka))
 
 
+@cache
+def dkim_pem() -> bytes:
+    """The private key of every harbour: a new one takes a tenth of a second."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "dkim.pem"
+        dkim.generate_key(file)
+        return file.read_bytes()
+
+
 class Harbour:
     """A database, a sink, a key and a template, and a delivery that uses them."""
 
@@ -87,15 +95,17 @@ class Harbour:
         self.kafka = kafka
         self.database_url = database_url
         self.ledger_url: str = settings.get("ledger_url", database_url)
+        self._ledger, self._hypertables = AskedDatabase(self.ledger_url), AskedDatabase(database_url)
         self.directory = directory
-        self.sink = Sink(free_port(), directory / "sink")
-        self.key = dkim.generate_key(directory / "dkim.pem")
+        self.sink = WarmSink(free_port(), directory / "sink")
+        self.key_file = directory / "dkim.pem"
+        self.key_file.write_bytes(dkim_pem())
         self.settings: dict[str, Any] = {
             "kafka": kafka,
             "database_url": database_url,
             "smtp_port": self.sink.port,
             "dkim_domain": DOMAIN,
-            "dkim_key": directory / "dkim.pem",
+            "dkim_key": self.key_file,
             "mail_from": f"Harbour <hello@{DOMAIN}>",
             "suppression_key": "a secret of the tests alone",
             "retry_first_s": 0.2,
@@ -109,7 +119,7 @@ class Harbour:
         self._stop: Callable[[], None] = lambda: None
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | WarmProcess | None = None
 
     # what is published
 
@@ -188,16 +198,22 @@ class Harbour:
     def variables(self) -> dict[str, str]:
         """The settings as the environment of another process."""
         settings = SenderSettings(**self.settings).model_dump(mode="json", exclude_none=True)
-        settings["suppression_key"] = self.settings["suppression_key"]
+        settings |= {
+            name: self.settings[name]
+            for name in ("suppression_key", "erasure_key", "link_keys", "webhook_secrets")
+            if name in self.settings
+        }
         variables = {f"EBBTIDE_{name.upper()}": _as_variable(value) for name, value in settings.items()}
         return variables | {"EBBTIDE_SENDERS_DIR": str(self.directory / "workers")}
 
-    def start_process(self, program: Sequence[str] = PROGRAM, **others: str) -> None:
+    def start_process(self, program: Sequence[str] = (), **others: str) -> None:
         """Run delivery in a process of its own; `others` are variables that replace those of the settings."""
-        with (self.directory / "senders.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                program, env=os.environ | self.variables | others, stdin=subprocess.DEVNULL, stderr=log
-            )
+        variables, file = os.environ | self.variables | others, self.directory / "senders.log"
+        if not program:
+            self._process = run_warm("senders.app", SOURCE, variables, file)
+            return
+        with file.open("ab") as log:
+            self._process = subprocess.Popen(program, env=variables, stdin=subprocess.DEVNULL, stderr=log)
 
     @property
     def process_runs(self) -> bool:
@@ -220,6 +236,8 @@ class Harbour:
         finally:
             self.sink.stop()
             self._producer.close()
+            self._ledger.close()
+            self._hypertables.close()
 
     # what became of it
 
@@ -235,16 +253,11 @@ class Harbour:
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """What the database of the ledger answers."""
-        return self._rows(self.ledger_url, query, values)
+        return self._ledger.rows(query, values)
 
     def recorded(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """What the database of the hypertables answers."""
-        return self._rows(self.database_url, query, values)
-
-    @staticmethod
-    def _rows(url: str, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
-        with psycopg.connect(url, connect_timeout=5) as connection:
-            return connection.execute(query, values).fetchall()  # type: ignore[arg-type]
+        return self._hypertables.rows(query, values)
 
     def state(self, command: str) -> str | None:
         """The ledger's state of a command."""
@@ -322,7 +335,6 @@ def lasting_harbour(servers: RealServers, directory: Path, **settings: Any) -> I
     """A harbour with a database of its own, whose delivery runs; for all tests of a file."""
     have_topics(servers.kafka)
     database_url = servers.create_database()
-    migrate(database_url)
     for made in harbour(servers.kafka, database_url, directory, **settings):
         made.start()
         yield made

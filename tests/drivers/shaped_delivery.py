@@ -8,10 +8,9 @@ from typing import Any
 from drivers.dns_server import Zones, answering
 from drivers.real_servers import RealServers
 from drivers.running_senders import Harbour, a_command, have_topics
+from drivers.warm_sinks import WarmProviderSink
 
-from infra.local.sink_process import ProviderSink
 from infra.local.sink_receipts import Receipt, read_receipts
-from infra.postgres.migrate import migrate
 from schemas.commands import SendCommand
 from schemas.profiles import Consent
 from schemas.topics import COMMANDS
@@ -37,7 +36,6 @@ def shaped(
 ) -> Iterator[Harbour]:
     """A harbour whose sink is one of providers, which the test starts; always stopped at the end."""
     have_topics(servers.kafka)
-    migrate(database_url)
     with answering(zones):
         usual = {
             "shaping": directory / "shaping.toml",
@@ -45,7 +43,7 @@ def shaped(
             "allow_private_mx": True,
         }
         made = Harbour(servers.kafka, database_url, directory, **usual | settings)
-        made.sink = ProviderSink(made.settings["smtp_port"], directory / "sink", script)
+        made.sink = WarmProviderSink(made.settings["smtp_port"], directory / "sink", script)
         try:
             yield made
         finally:

@@ -17,7 +17,8 @@ from triggers.engine.evaluation import Effects, OccurrenceExit, RuleProblem
 from triggers.engine.evaluator import Evaluator
 from triggers.language.diagnostics import SourceFile
 from triggers.loader import load_rules, pinned_triggers
-from triggers.rules.encoding import decode
+from triggers.rules.encoding import decode, encode
+from triggers.rules.events import stored_event
 from triggers.rules.ruleset import RuleSet
 
 TEMPLATES = {name: name[0] * 32 for name in ("a", "b", "c", "d")}
@@ -49,8 +50,8 @@ def rules(text: str, *earlier: str) -> RuleSet:
     return load_rules([SourceFile("rules.yaml", text)], TEMPLATES, pinned)
 
 
-def event(name: str, ms: int, event_id: str, user_id: str = "u1", **properties: Any) -> Event:
-    """An event of a user."""
+def event(name: str, ms: int, event_id: str, user_id: str | None = "u1", **properties: Any) -> Event:
+    """An event of a user, or of none."""
     return Event(id=event_id, type=name, user_id=user_id, time=as_time(ms), properties=properties)
 
 
@@ -103,13 +104,32 @@ class World:
         self, moment: str | int, name: str, *, arrives: str | int | None = None, event_id: str = "", **properties: Any
     ) -> Effects:
         """An event of an instant, which arrives then or later."""
+        made = self._arriving(moment, name, arrives, event_id, self.state.user_id, properties)
+        return self.take(self.paths.apply_event(self.evaluator, self.state, made, self.now))
+
+    def broadcast(
+        self, moment: str | int, name: str, *, arrives: str | int | None = None, event_id: str = "", **properties: Any
+    ) -> Effects:
+        """An event without a user."""
+        made = self._arriving(moment, name, arrives, event_id, None, properties)
+        return self.take(self.evaluator.apply_broadcast(self.state, stored_event(made), self.now))
+
+    def _arriving(
+        self,
+        moment: str | int,
+        name: str,
+        arrives: str | int | None,
+        event_id: str,
+        user_id: str | None,
+        properties: dict[str, Any],
+    ) -> Event:
+        """An event of an instant; lets time pass until it arrives."""
         own = at(moment) if isinstance(moment, str) else moment
         arrival = own if arrives is None else at(arrives) if isinstance(arrives, str) else arrives
         self.until(arrival - 1)
         self.now = arrival
         self._events += 1
-        made = event(name, own, event_id or f"e{self._events}", self.state.user_id, **properties)
-        return self.take(self.paths.apply_event(self.evaluator, self.state, made, arrival))
+        return event(name, own, event_id or f"e{self._events}", user_id, **properties)
 
     def edit(self, moment: str, text: str, *earlier: str) -> None:
         """Other rules from an instant on, with the earlier texts that are still at hand."""
@@ -127,6 +147,7 @@ class World:
         zone: str | None = "UTC",
         consent: tuple[str, ...] = ("marketing",),
         address: str | None = "u1@example.org",
+        paused_until: str | None = None,
         **attributes: Any,
     ) -> Effects:
         """A new profile."""
@@ -140,6 +161,7 @@ class World:
             zone=zone,
             attributes=attributes,
             consent=dict.fromkeys(consent, granted),
+            paused_until=None if paused_until is None else as_time(at(paused_until)),
         )
         return self.take(self.evaluator.apply_profile(self.state, made, self.now))
 
@@ -157,6 +179,10 @@ class World:
             **more,
         )
         return self.take(self.evaluator.apply_outcome(self.state, made, self.now))
+
+    def encoded(self) -> bytes:
+        """The state as bytes."""
+        return encode(self.state)[0]
 
     def score(self, name: str) -> float:
         """A score as of now."""

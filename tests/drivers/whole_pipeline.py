@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ from confluent_kafka.admin import AdminClient
 from drivers.command_line import Done
 from drivers.limits import HANGS_AFTER_S
 from drivers.running_senders import DOMAIN, Harbour, free_port, wait_until
+from drivers.warm_interpreter import WarmProcess, run_warm
 
 from cli.demo.books import Books, command_of, read_books
 from cli.manifests.publication import apply_folder
@@ -28,10 +27,10 @@ from infra.postgres.migrate import migrate
 from schemas.codec import encode
 from schemas.events import Event
 from schemas.profiles import Consent, Profile
-from schemas.topics import COMMANDS, DECISIONS, EVENTS, OUTCOMES, PROFILES
+from schemas.topics import BROADCASTS, COMMANDS, DECISIONS, EVENTS, OUTCOMES, PROFILES
 from triggers.language.diagnostics import SourceFile
 
-INPUTS = (EVENTS.name, PROFILES.name, OUTCOMES.name)
+INPUTS = (EVENTS.name, PROFILES.name, OUTCOMES.name, BROADCASTS.name)
 GROUPS = {
     "ebbtide-streams": INPUTS,
     "ebbtide-senders": (COMMANDS.name,),
@@ -89,7 +88,7 @@ class Pipeline:
         self.kafka = harbour.kafka
         self.directory = harbour.directory
         self.began = datetime.now(UTC)
-        self._streams: subprocess.Popen[bytes] | None = None
+        self._streams: WarmProcess | None = None
 
     def apply(self, *files: SourceFile, template: SourceFile = TEMPLATE) -> None:
         """Publishes the files as the running set."""
@@ -120,14 +119,9 @@ class Pipeline:
             "EBBTIDE_WEB_PORT": str(free_port()),
             "EBBTIDE_DATA_DIR": str(self.directory / "faust"),
         }
-        with (self.directory / "streams.log").open("ab") as log:
-            self._streams = subprocess.Popen(
-                [sys.executable, "-m", "cli.main", "run", "streams", "--slot", "0"],
-                env=os.environ | variables,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        source, arguments = "from cli.main import main; main()", ("run", "streams", "--slot", "0")
+        log = self.directory / "streams.log"
+        self._streams = run_warm("streams.app", source, os.environ | variables, log, arguments)
 
     def end_streams(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Ends the Faust worker; returns its exit status."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
+from drivers import command_line
 from drivers.running_senders import wait_until
 from drivers.whole_pipeline import pipeline
 
@@ -101,3 +102,12 @@ def test_no_mail_is_sent_on_an_older_consent_or_to_a_removed_user(servers, datab
         mailed = sorted(mail.rcpt_to for mail in books.mails)
         assert mailed == ["control@mail.example", "other-control@mail.example", "witness@mail.example"]
         assert run.harbour.rows("SELECT 1 FROM recipients WHERE user_id = 'removed'") == []
+
+        explained = {
+            user: command_line.ebbtide("explain", "--user", user, "--replay", EBBTIDE_KAFKA=run.kafka)
+            for user in ("control", "removed")
+        }
+        assert explained["control"].returncode == 0, explained["control"]
+        assert "recomputed: the same as 2 recorded decisions" in explained["control"].stdout
+        assert "decision  later, thanks: sent" in explained["control"].stdout
+        assert "profile removed" in explained["removed"].stdout

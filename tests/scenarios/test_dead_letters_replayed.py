@@ -158,4 +158,5 @@ def reasons(planned: dict[str, Any]) -> dict[str, str | None]:
 
 
 def ebbtide(run: Pipeline, *arguments: str) -> Done:
-    return command_line.ebbtide("dead-letters", *arguments, EBBTIDE_KAFKA=run.kafka)
+    variables = {"EBBTIDE_KAFKA": run.kafka, "EBBTIDE_DATABASE_URL": run.harbour.database_url}  # the audit's
+    return command_line.ebbtide("dead-letters", *arguments, **variables)

@@ -10,7 +10,6 @@ from drivers.real_servers import RealServers
 from drivers.running_senders import Tail, a_command, harbour, have_topics, wait_until
 from drivers.secured_broker import PASSWORD, SecuredBroker, secured_broker
 
-from infra.postgres.migrate import migrate
 from schemas.codec import decode
 from schemas.deadletters import DeadLetter
 from schemas.outcomes import Outcome
@@ -24,7 +23,6 @@ RUN_SENDERS = (sys.executable, "-m", "cli.main", "run", "senders")
 def test_delivery_admits_and_sends_commands_over_tls_and_sasl(
     servers: RealServers, database_url: str, tmp_path: Path
 ) -> None:
-    migrate(database_url)
     with secured_broker(servers, tmp_path) as broker:
         have_topics(broker.open)
         outcomes, letters = Tail(broker.open, OUTCOMES.name), Tail(broker.open, DEAD_LETTERS.name)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from drivers.dns_server import Zones
 from drivers.real_servers import RealServers
-from drivers.running_senders import Harbour, wait_until
+from drivers.running_senders import PROGRAM, Harbour, wait_until
 from drivers.shaped_delivery import in_state, kept, publish, receipts, shaped
 from drivers.skewed_clock import skewed_clock
 
@@ -75,7 +75,7 @@ def test_a_worker_with_a_wrong_clock_sends_as_one_with_the_right_clock(
     delivery: Harbour, ahead_s: int, tmp_path: Path
 ) -> None:
     wrong = skewed_clock(tmp_path, ahead_s)
-    delivery.start_process(**wrong)
+    delivery.start_process(PROGRAM, **wrong)
     once = send(delivery, ONCE)
     wait_for_all(delivery, once, LedgerState.ACCEPTED)
     later = send(delivery, LATER)
@@ -85,7 +85,7 @@ def test_a_worker_with_a_wrong_clock_sends_as_one_with_the_right_clock(
     (tmp_path / "over").touch()
     wait_for_all(delivery, later, LedgerState.ACCEPTED)
 
-    delivery.start_process(**wrong)
+    delivery.start_process(PROGRAM, **wrong)
     no = {"marketing": Consent(granted=False, time=datetime.now(UTC))}
     unwanted = publish(delivery, MAILS, FINE, consent=no)
     fine = send(delivery, FINE)

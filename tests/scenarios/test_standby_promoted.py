@@ -10,6 +10,7 @@ from drivers.real_servers import RealServers
 from drivers.running_senders import Harbour, wait_until
 from drivers.shaped_delivery import in_state, kept, publish, shaped, zones_of
 
+from infra.postgres.migrate import migrate
 from schemas.vocabulary import LedgerState
 
 pytestmark = [pytest.mark.servers, pytest.mark.scenario]
@@ -34,6 +35,7 @@ def standby(primary: OwnPostgres, tmp_path: Path) -> Iterator[Standby]:
 
 @pytest.fixture
 def delivery(servers: RealServers, primary: OwnPostgres, standby: Standby, tmp_path: Path) -> Iterator[Harbour]:
+    migrate(url_of(primary, standby))
     with shaped(servers, url_of(primary, standby), tmp_path, zones_of(), SLOW, shaping=None) as made:
         made.sink.start()
         yield made

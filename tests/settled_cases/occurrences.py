@@ -3,6 +3,7 @@
 from settled_cases.case import SettledCase, edit, event, profile, until
 
 PING = "trigger: t\npurpose: marketing\non: ping\n"
+OTHER = PING.replace("trigger: t", "trigger: other") + "send: a\n"
 DAILY = 'trigger: t\npurpose: marketing\non: {every: day, at: "%s"}\nsend: a\n'
 CART = """
 trigger: t
@@ -12,6 +13,13 @@ key: event.cart
 after: 1h
 unless: {event: ordered, same: cart}
 send: a
+"""
+WAITS = """
+trigger: t
+purpose: marketing
+on: cart_updated
+key: event.cart
+steps: [{wait_for: {event: ordered, same: cart}, up_to: 1h, then: [{send: a}], else: [{send: b}]}]
 """
 NIGHT = 'quiet: {from: "21:00", to: "08:00"}\n'
 BERLIN = {"zone": "Europe/Berlin"}
@@ -47,6 +55,18 @@ CASES = [
             until("2026-01-05 12:00"),
         ],
         [],
+    ),
+    SettledCase(
+        6,
+        "an event at the instant at which a wait for it is over satisfies it",
+        WAITS,
+        [
+            event("2026-01-05 10:00", "cart_updated", cart="c1"),
+            event("2026-01-05 10:00", "cart_updated", cart="c2"),
+            event("2026-01-05 11:00", "ordered", cart="c1"),
+            until("2026-01-05 12:00"),
+        ],
+        ["2026-01-05 11:00 t/a send", "2026-01-05 11:00 t/b send"],
     ),
     *(
         SettledCase(
@@ -177,7 +197,7 @@ CASES = [
         SettledCase(
             12,
             f"what waits when its rule is {what} is dropped",
-            CART,
+            before,
             [
                 event("2026-01-05 10:00", "cart_updated", cart="c1"),
                 edit("2026-01-05 10:30", after),
@@ -185,9 +205,29 @@ CASES = [
             ],
             [f"2026-01-05 {dropped}"],
         )
-        for what, after, dropped in (
-            ("removed", PING.replace("trigger: t", "trigger: other") + "send: a\n", "11:00 t/a drop withdrawn"),
-            ("switched off", CART + "mode: off\n", "11:00 t/a drop mode"),
+        for what, before, after, dropped in (
+            ("removed", CART, OTHER, "11:00 t/a drop withdrawn"),
+            ("removed though it said follow", CART + "on_edit: follow\n", OTHER, "11:00 t/a drop withdrawn"),
+            ("switched off", CART, CART + "mode: off\n", "11:00 t/a drop mode"),
+        )
+    ),
+    *(
+        SettledCase(
+            12,
+            f"what follows an edit {what}",
+            PING + "steps: [{send: a}, {wait: 3d}, {send: b}]\n",
+            [
+                event("2026-01-05 10:00"),
+                edit("2026-01-06 10:00", PING + f"on_edit: follow\nsteps: [{steps}]\n"),
+                until("2026-01-12 00:00"),
+            ],
+            ["2026-01-05 10:00 t/a send", *(f"2026-01-{sent} send" for sent in decided)],
+        )
+        for what, steps, decided in (
+            ("computes its wait again from when it began", "{send: a}, {wait: 2d}, {send: b}", ["07 10:00 t/b"]),
+            ("is due at once where the new wait is over", "{send: a}, {wait: 1h}, {send: b}", ["06 10:00 t/b"]),
+            ("stands behind the last send", "{send: c}, {send: a}, {send: b}", ["06 10:00 t/b"]),
+            ("begins at its entry if it passed no send that is there", "{wait: 2d}, {send: c}", ["07 10:00 t/c"]),
         )
     ),
     *(
@@ -206,6 +246,29 @@ CASES = [
             ("what is decided stands when an earlier event comes late", "", "11:00:30", ["2026-01-05 11:00 t/a send"]),
             ("a late event counts within the time to settle", "settle: 1m\n", "11:00:30", []),
             ("and not after it", "settle: 1m\n", "11:01:01", ["2026-01-05 11:01 t/a send"]),
+        )
+    ),
+    *(
+        SettledCase(
+            13,
+            title,
+            WAITS + settle,
+            [
+                event("2026-01-05 10:00", "cart_updated", cart="c1"),
+                event("2026-01-05 10:59:50", "ordered", arrives=f"2026-01-05 {arrives}", cart="c1"),
+                until("2026-01-05 12:00"),
+            ],
+            decided,
+        )
+        for title, settle, arrives, decided in (
+            ("a wait that is over stays over", "", "11:00:30", ["2026-01-05 11:00 t/b send"]),
+            (
+                "what comes within the time to settle satisfies it",
+                "settle: 1m\n",
+                "11:00:30",
+                ["2026-01-05 11:00:50 t/a send"],
+            ),
+            ("and what comes after it does not", "settle: 1m\n", "11:01:01", ["2026-01-05 11:01 t/b send"]),
         )
     ),
     SettledCase(

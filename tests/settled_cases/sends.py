@@ -16,6 +16,37 @@ send: a
 CAP_OF_ALL = "cap: {max: 1, per: 1d, scope: all}\n"
 REPLY = "cap: {max: 1, per: 1d, over: defer}\nexpires: 3d\nsend: a\n"
 BERLIN = {"zone": "Europe/Berlin"}
+OF_BRANDS = """
+brand: shop
+from: Shop <mail@shop.example>
+---
+brand: outlet
+from: mail@outlet.example
+---
+trigger: s
+purpose: news
+brand: shop
+on: ping
+send: a
+---
+trigger: o
+purpose: news
+brand: outlet
+on: ping
+send: a
+---
+trigger: p
+purpose: news
+on: ping
+send: a
+---
+trigger: other
+purpose: offers
+brand: shop
+on: pong
+send: a
+"""
+"""`s` and `o` have one purpose in two brands, `p` the same in none, and `other` another one in the brand of `s`."""
 
 CASES = [
     SettledCase(
@@ -216,5 +247,39 @@ CASES = [
             ),
             ("after a transactional one", PING.replace("marketing", "transactional"), "10:00:01", ["10:00 t/a send"]),
         )
+    ),
+    SettledCase(
+        28,
+        "a brand's consent is its own, in both directions",
+        OF_BRANDS,
+        [event("2026-01-05 10:00"), outcome("2026-01-05 11:00", "unsubscribed"), event("2026-01-05 12:00")],
+        [
+            *("2026-01-05 10:00 o/a drop no_consent", "2026-01-05 10:00 p/a send", "2026-01-05 10:00 s/a send"),
+            *("2026-01-05 12:00 o/a drop no_consent", "2026-01-05 12:00 p/a drop no_consent"),
+            "2026-01-05 12:00 s/a send",
+        ],
+        profile={"consent": ("news", "shop/news", "outlet/offers")},
+    ),
+    SettledCase(
+        29,
+        "a cap over a brand counts its every purpose",
+        OF_BRANDS + "---\npolicy: calm\nfor: {}\ncap: {max: 1, per: 1d, scope: brand}\n",
+        [event("2026-01-05 10:00"), event("2026-01-05 10:01", "pong")],
+        [
+            *("2026-01-05 10:00 o/a send", "2026-01-05 10:00 p/a send", "2026-01-05 10:00 s/a send"),
+            "2026-01-05 10:01 other/a drop cap",
+        ],
+        profile={"consent": ("news", "shop/news", "outlet/news", "shop/offers")},
+    ),
+    SettledCase(
+        29,
+        "a cap over a purpose counts it in every brand",
+        OF_BRANDS + "---\npolicy: calm\nfor: {}\ncap: {max: 1, per: 1d, scope: purpose}\n",
+        [event("2026-01-05 10:00"), event("2026-01-05 10:01", "pong")],
+        [
+            *("2026-01-05 10:00 o/a send", "2026-01-05 10:00 p/a drop cap", "2026-01-05 10:00 s/a drop cap"),
+            "2026-01-05 10:01 other/a send",
+        ],
+        profile={"consent": ("news", "shop/news", "outlet/news", "shop/offers")},
     ),
 ]

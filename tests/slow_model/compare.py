@@ -19,7 +19,7 @@ DECISION = (
 )
 COMMAND = (
     *("id", "trigger", "rule_hash", "occurrence", "step", "user_id", "channel", "to", "template", "template_hash"),
-    *("variant", "purpose", "data", "decided_at", "expires_at", "priority"),
+    *("variant", "brand", "purpose", "data", "decided_at", "expires_at", "priority"),
 )
 
 

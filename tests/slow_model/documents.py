@@ -19,6 +19,7 @@ from slow_model.rulebook import (
     Level,
     Measure,
     Pattern,
+    Pause,
     Quiet,
     Rule,
     Schedule,
@@ -29,6 +30,7 @@ from slow_model.rulebook import (
     Steps,
     Until,
     Wait,
+    WaitFor,
     Window,
 )
 
@@ -36,7 +38,7 @@ _UNITS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_
 _TRIGGER_KEYS = {
     *("trigger", "owner", "description", "mode", "purpose", "on", "key", "overlap", "reentry", "after", "unless"),
     *("when", "cap", "quiet", "expires", "max_age", "settle", "priority", "holdout", "experiment", "goal"),
-    *("on_edit", "send", "steps", "cases"),
+    *("on_edit", "send", "steps", "cases", "brand", "budget"),
 }
 _LEVEL_KEYS = {"score", "within", "inactive", "reaches", "falls_below"}
 Node = dict[str, Any]
@@ -70,8 +72,10 @@ def read_book(texts: Iterable[tuple[str, Mapping[str, Any]]]) -> Book:
                 book = replace(book, metrics={**book.metrics, document["metric"]: _measure(document)})
             elif "segment" in document:
                 book = replace(book, segments={**book.segments, document["segment"]: document["when"]})
-            else:
+            elif "policy" in document:
                 policies.append(document)
+            elif not {"endpoint", "brand"} & set(document):
+                raise ValueError(f"the slow model does not know the document {next(iter(document))}")
     policies.sort(key=lambda policy: policy["policy"])
     obeying = {name: _obeying(rule, policies) for name, rule in rules.items()}
     return replace(book, rules=obeying, scores=scores)
@@ -101,8 +105,8 @@ def window(text: str) -> Window:
 
 def _rule(node: Node, digest: str, templates: Mapping[str, str]) -> Rule:
     unknown = set(node) - _TRIGGER_KEYS
-    if unknown or node.get("on_edit", "pin") != "pin":
-        raise ValueError(f"the slow model does not know {sorted(unknown)} of {node['trigger']}, or its on_edit")
+    if unknown:
+        raise ValueError(f"the slow model does not know {sorted(unknown)} of {node['trigger']}")
     name, mode = node["trigger"], node.get("mode", "live")
     reentry = node.get("reentry", "always")
     steps = _steps([{"send": node["send"]}] if "send" in node else node["steps"], templates)
@@ -113,6 +117,7 @@ def _rule(node: Node, digest: str, templates: Mapping[str, str]) -> Rule:
         name=name,
         hash=digest,
         purpose=node["purpose"],
+        brand=node.get("brand"),
         mode=mode.split()[0],
         percent=float(mode.split()[1].rstrip("%")) if mode.startswith("canary") else 100.0,
         **_sources(name, _many(node["on"])),
@@ -132,6 +137,7 @@ def _rule(node: Node, digest: str, templates: Mapping[str, str]) -> Rule:
         variants=tuple((variant, float(weight)) for variant, weight in experiment["variants"].items()),
         salt=experiment.get("salt", name),
         goal=Goal(_pattern(node["goal"]), duration(node["goal"]["within"])) if "goal" in node else None,
+        follows=node.get("on_edit") == "follow",
     )
 
 
@@ -186,7 +192,7 @@ def _anniversary(node: Node) -> Anniversary:
 
 def _wait(node: Any) -> Wait:
     if isinstance(node, str):
-        return duration(node)
+        return Pause(duration(node))
     return Until(node["until"]) if "until" in node else _schedule(node)
 
 
@@ -199,16 +205,24 @@ def _step(node: Any, templates: Mapping[str, str]) -> Step:
         return Exit()
     if "wait" in node:
         return _wait(node["wait"])
+    if "wait_for" in node:
+        then, otherwise = (_steps(node.get(part), templates) for part in ("then", "else"))
+        return WaitFor(_pattern(node["wait_for"]), _wait(node["up_to"]), then, otherwise)
     if "if" in node:
         return If(node["if"], _steps(node["then"], templates), _steps(node.get("else"), templates))
     send = node["send"] if isinstance(node["send"], dict) else {"template": node["send"]}
+    if "webhook" in send:
+        endpoint = send["webhook"]
+        return Send(send.get("id", endpoint), endpoint, "", send.get("data", {}), "webhook")
     template = send["template"]
     return Send(send.get("id", template), template, templates[template], send.get("data", {}))
 
 
 def _cap(node: Node) -> Cap:
     over, scope = node.get("over", "drop"), node.get("scope", "trigger")
-    return Cap(node["max"], node["per"], window(node["per"]), scope, over)
+    spread = node.get("spread")
+    spread_ms = duration(spread) if spread else 0
+    return Cap(node["max"], node["per"], window(node["per"]), scope, over, spread, spread_ms)
 
 
 def _quiet(node: Node) -> Quiet:
@@ -225,13 +239,22 @@ def _score(node: Node) -> Score:
     return Score(node["score"], Curve(decay["curve"], ms, float(decay.get("exponent", 1))), ceiling, add)
 
 
+def _mails(steps: Steps) -> bool:
+    """Whether any step sends a mail."""
+    found = [step for step in steps if isinstance(step, Send) and step.channel == "email"]
+    return bool(found) or any(_mails((*step.then, *step.otherwise)) for step in steps if isinstance(step, If))
+
+
 def _obeying(rule: Rule, policies: list[Node]) -> Rule:
     """Caps, quiet periods and holdouts of policies add to the rule's own; the smallest expiry holds."""
     for policy in policies:
         wanted = policy["for"].get("purpose")
         if wanted not in (None, rule.purpose) or (rule.purpose == "transactional" and wanted != "transactional"):
             continue
-        if policy["for"].get("channel", "email") != "email":
+        channel = policy["for"].get("channel")
+        if channel is not None and (channel != "email" or not _mails(rule.steps)):
+            continue
+        if policy["for"].get("brand", rule.brand) != rule.brand:
             continue
         share = policy.get("holdout")
         held = ((f"policy/{policy['policy']}", float(share.rstrip("%"))),) if share else ()

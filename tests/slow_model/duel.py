@@ -15,10 +15,12 @@ from drivers.both_paths import BothPaths
 from slow_model.documents import read_book
 from slow_model.grammar import TEMPLATES
 from slow_model.histories import HistoryItem
+from slow_model.present import ExpectedWrites
 from slow_model.rulebook import Book
-from slow_model.timeline import REMOVED, UNREADABLE, Timeline, UserRecord, Versions, ms
+from slow_model.timeline import BROADCAST, EDITED, REMOVED, UNREADABLE, Timeline, UserRecord, Versions, ms
 from slow_model.user import SlowUser
 
+from schemas.commands import SendCommand
 from schemas.decisions import Decision
 from schemas.events import Event
 from schemas.outcomes import Outcome
@@ -28,6 +30,7 @@ from triggers.engine.evaluator import Evaluator
 from triggers.language.diagnostics import SourceFile
 from triggers.loader import load_rules
 from triggers.rules.encoding import decode, encode
+from triggers.rules.events import stored_event
 from triggers.rules.state import UserState
 
 USER = "u1"
@@ -54,7 +57,9 @@ class EngineHistory:
     rows: list[Row] = field(default_factory=list)
     gates: list[list[dict[str, Any]]] = field(default_factory=list)
     """What each decision stores of its gates, as JSON."""
-    commands: list[str] = field(default_factory=list)
+    commands: list[SendCommand] = field(default_factory=list)
+    data: list[dict[str, Any]] = field(default_factory=list)
+    """Of each command."""
     facts: list[UserRecord] = field(default_factory=list)
     looks: list[int] = field(default_factory=list)
     now_ms: int = 0
@@ -73,7 +78,9 @@ class EngineHistory:
             self.keep(decision)
         for record in effects.records:
             self.gates.append(orjson.loads(record.decision_json())["gates"])
-        self.commands += [command.id for command in effects.commands]
+        for command in effects.commands:
+            self.commands.append(command)
+            self.data.append(command.data)
         self.state = self.between(self.state)
 
     def keep(self, decision: Decision) -> None:
@@ -136,6 +143,12 @@ class EngineHistory:
             self.tell("events", body)
             event = Event.model_validate(body)
             self.take(self.paths.apply_event(self.evaluator, self.state, event, now_ms))
+        elif each.kind == BROADCAST:
+            body = {"id": f"b{each.number}", "type": each.name, "user_id": None}
+            body |= {"time": _iso(now_ms - each.age_ms), "properties": each.properties}
+            self.tell(BROADCAST, body)
+            event = stored_event(Event.model_validate(body))
+            self.take(self.evaluator.apply_broadcast(self.state, event, now_ms))
         elif each.kind == "profile":
             body = _profile(each.properties, now_ms)
             self.tell("profiles", body)
@@ -149,9 +162,15 @@ class EngineHistory:
             self.state = decode(USER, None)
         elif each.kind == "edit" and self.edited is not None:
             self.evaluator, self.edited_ms = self.edited, now_ms
+            self.tell(EDITED, {})
+            if (effects := self.evaluator.plan(self.state, now_ms)) is not None:
+                self.take(effects)
         elif each.number < len(self.commands):
-            body = {"id": f"o{number}", "command_id": self.commands[-1 - each.number], "user_id": USER}
+            command = self.commands[-1 - each.number]
+            body = {"id": f"o{number}", "command_id": command.id, "user_id": USER}
             body |= {"kind": each.name, "time": _iso(now_ms)}
+            if command.channel == "webhook":
+                body |= {"channel": "webhook", "trigger": command.trigger, "step": command.step}
             body |= {"hard": each.properties.get("hard", False)} if each.name in ("refused", "bounced") else {}
             self.tell("outcomes", body)
             self.take(self.evaluator.apply_outcome(self.state, Outcome.model_validate(body), now_ms))
@@ -166,10 +185,13 @@ class EngineHistory:
 
 
 def _profile(properties: dict[str, Any], now_ms: int) -> dict[str, Any]:
-    attributes = {name: value for name, value in properties.items() if name not in ("zone", "consent", "address")}
+    values = ("zone", "consent", "address", "paused_ms")
+    attributes = {name: value for name, value in properties.items() if name not in values}
     consent = {name: {"granted": True, "time": _iso(now_ms)} for name in properties["consent"]}
     who = {"user_id": USER, "zone": properties["zone"], "address": properties.get("address")}
-    return who | {"attributes": attributes, "consent": consent}
+    paused_ms = properties.get("paused_ms")
+    pause = {} if paused_ms is None else {"paused_until": _iso(now_ms + paused_ms)}
+    return who | pause | {"attributes": attributes, "consent": consent}
 
 
 class PlayedHistory(Protocol):
@@ -209,9 +231,14 @@ def model_rows(run: EngineHistory, *books: Book) -> list[Row]:
 
 def model_decisions(run: EngineHistory, *books: Book) -> list[dict[str, Any]]:
     """The decisions of the slow model on the history that the engine played, under the same rules."""
+    return model_writes(run, *books).decisions
+
+
+def model_writes(run: EngineHistory, *books: Book) -> ExpectedWrites:
+    """What the slow model writes on the history that the engine played, under the same rules."""
     timeline = EveryInstant(run) if run.every_ms is None else _looked_at(run)
     books = tuple(replace(book, earlier=books[:number]) for number, book in enumerate(books))
-    return SlowUser(USER, timeline, lambda versions: (books[versions.manifest - 1], frozenset())).decide().decisions
+    return SlowUser(USER, timeline, lambda versions: (books[versions.manifest - 1], frozenset())).decide()
 
 
 def rows_of(decisions: list[dict[str, Any]]) -> list[Row]:

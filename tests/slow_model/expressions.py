@@ -1,14 +1,17 @@
 """The few shapes of expressions that the rules of the tests use, evaluated by walking Python's own syntax tree.
 
 Written from the language's description alone: numbers of `event` and `user` are doubles, a missing field is an error,
-`&&` and `||` give an answer if either side decides it, dates in JSON are texts that `timestamp` reads.
+`&&` and `||` give an answer if either side decides it, dates in JSON are texts that `timestamp` reads. Doubles and
+whole numbers mix; two whole numbers divide to a whole one.
 """
 
 import ast
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from functools import cache
 from typing import Any
 
@@ -26,11 +29,30 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.GtE: operator.ge,
     ast.In: lambda one, many: one in many,
 }
+
+
+def _quotient(one: Any, other: Any) -> Any:
+    if type(one) is type(other) is int:
+        return math.trunc(Fraction(one, other))
+    if other == 0:  # as doubles divide
+        return math.nan if one == 0 or math.isnan(one) else math.copysign(math.inf, one) * math.copysign(1, other)
+    return one / other
+
+
+def _remainder(one: Any, other: Any) -> Any:
+    if type(one) is type(other) is int:
+        return one - other * math.trunc(Fraction(one, other))
+    if other == 0 or math.isinf(one):
+        raise ZeroDivisionError
+    return math.fmod(one, other)
+
+
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
+    ast.Div: _quotient,
+    ast.Mod: _remainder,
 }
 Roots = Mapping[str, Callable[[str], Any]]
 """By name (`event`, `user`, `score`, …) how one of its fields is read; raises Failed or KeyError if it is missing."""
@@ -92,10 +114,21 @@ def _walk(node: ast.expr, roots: Roots) -> Any:
             return _field(roots, root, field)
         case ast.Attribute(value=ast.Attribute(value=ast.Name(id="metric"), attr=name), attr=field):
             return _field(roots, "metric", f"{name}.{field}")
+        case ast.Attribute(value=ast.Attribute(value=ast.Name(id="occurrence"), attr=name), attr=field):
+            return _field(roots, "occurrence", f"{name}.{field}")
+        case ast.Call(
+            func=ast.Name(id="has"),
+            args=[ast.Attribute(value=ast.Attribute(value=ast.Name(id="occurrence"), attr=name), attr=field)],
+        ):
+            return _has(roots, "occurrence", f"{name}.{field}")
         case ast.Call(func=ast.Name(id="has"), args=[ast.Attribute(value=ast.Name(id=root), attr=field)]):
             return _has(roots, root, field)
+        case ast.Attribute(value=ast.Subscript(value=listed, slice=ast.Constant(value=int(number))), attr=field):
+            return _of_item(_walk(listed, roots), number, field)
         case ast.Call(func=ast.Name(id=function), args=[argument]) if function in _FUNCTIONS:
             return _safely(lambda given, _: _FUNCTIONS[function](given), _walk(argument, roots), None)
+        case ast.Call(func=ast.Attribute(value=moment, attr="getHours"), args=[]):
+            return _walk(moment, roots).hour
         case ast.List(elts=items):
             return [_walk(item, roots) for item in items]
         case ast.BoolOp(op=op, values=sides):
@@ -107,6 +140,14 @@ def _walk(node: ast.expr, roots: Roots) -> Any:
         case ast.BinOp(left=left, op=op, right=right):
             return _safely(_ARITHMETIC[type(op)], _walk(left, roots), _walk(right, roots))
     raise Failed(f"the slow model does not know {ast.dump(node)}")
+
+
+def _of_item(listed: Any, number: int, field: str) -> Any:
+    try:
+        found = listed[number][field]
+    except (IndexError, KeyError):
+        raise Failed(f"no item {number} with {field}") from None
+    return float(found) if isinstance(found, int) and not isinstance(found, bool) else found
 
 
 def _field(roots: Roots, root: str, field: str) -> Any:

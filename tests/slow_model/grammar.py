@@ -3,6 +3,8 @@
 Durations come from the one short list that the gaps of histories come from: windows, waits and events meet.
 """
 
+from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import orjson
@@ -103,12 +105,27 @@ quiets = st.one_of(
     nodes(from_=st.just("2026-03-29"), through=st.just("2026-03-30"), zone=zones),
     nodes(from_=st.just("2026-10-25"), through=st.just("2026-10-25"), over=maybe(st.just("drop"))),
 )
-caps = nodes(
-    max=st.sampled_from([1, 1, 2, "user.limit"]),
+overs = st.sampled_from(
+    [{}, {}, {"over": "defer"}, {"over": "defer", "spread": "10m"}, {"over": "defer", "spread": "6h"}]
+)
+caps = st.builds(
+    lambda cap, over: {**cap, **over},
+    nodes(
+        max=st.sampled_from([1, 1, 2, "user.limit"]),
+        per=windows,
+        scope=maybe(st.sampled_from(["trigger", "key", "purpose", "channel", "all"]), 2),
+    ),
+    overs,
+)
+
+
+caps_of_brands = nodes(
+    max=st.sampled_from([1, 1, 2]),
     per=windows,
-    scope=maybe(st.sampled_from(["trigger", "key", "purpose", "channel", "all"]), 2),
+    scope=st.sampled_from(["brand", "brand", "purpose", "all"]),
     over=maybe(st.just("defer"), 2),
 )
+BRANDS: list[Node] = [{"brand": name, "from": f"{name}@{name}.example"} for name in ("shop", "outlet")]
 
 
 def conditions(has_event: bool) -> st.SearchStrategy[str]:
@@ -116,6 +133,8 @@ def conditions(has_event: bool) -> st.SearchStrategy[str]:
     texts = ["score.s >= 0.6", "user.vip == true", "user.limit > 1 && !(score.t < 0.3)"]
     texts += ["event.n > 1", 'event.k != "x"', "now > event.time"] if has_event else []
     texts += ["metric.m.count >= 2", "metric.m.sum < 3", "metric.d.distinct == 1"]
+    texts += ["metric.m.last.getHours() / (metric.m.count - 1) >= 6", "size(user.id) % 2 == metric.m.count % 2"]
+    texts += ["now.getHours() / 6 * score.s > 1 + user.limit / 2"]
     texts += ["segment.q", "!segment.r"]
     return st.sampled_from(texts)
 
@@ -126,21 +145,80 @@ def waits() -> st.SearchStrategy[Any]:
     return st.one_of(lengths, nodes(until=st.sampled_from(ends)), schedules)
 
 
+def listened(has_event: bool) -> st.SearchStrategy[Any]:
+    """What `unless` and `wait_for` take."""
+    same = maybe(st.just("k")) if has_event else st.none()
+    return st.one_of(types, nodes(event=types, where=maybe(st.one_of(wheres, wider)), same=same))
+
+
 @st.composite
 def steps(draw: st.DrawFn, has_event: bool) -> list[Any]:
-    """Up to three sends with waits, a branch or an end between them."""
+    """Up to three sends with waits, a branch, a wait for an event or an end between them."""
     found: list[Any] = [{"send": {"template": "a", "id": "one"}}]
     for name in draw(st.sampled_from([(), ("two",), ("two", "three")])):
         found += [{"wait": draw(waits())}] if draw(st.booleans()) else []
-        send = {"send": {"template": "b", "id": name}}
+        send = {
+            "send": {**draw(st.sampled_from([{"template": "b"}, {"template": "b"}, {"webhook": "crm"}])), "id": name}
+        }
         branch: Node = {
             "plain": {},
             "then": {"then": [send]},
             "else": {"then": [send], "else": [{"wait": draw(lengths)}]},
             "exit": {"then": ["exit"], "else": [send]},
         }[draw(st.sampled_from(["plain", "then", "else", "exit"]))]
-        found.append({"if": draw(conditions(has_event)), **branch} if branch else send)
+        if not branch:
+            found.append(send)
+        elif draw(st.booleans()):
+            found.append({"if": draw(conditions(has_event)), **branch})
+        else:
+            found.append({"wait_for": draw(listened(has_event)), "up_to": draw(waits()), **branch})
     return found
+
+
+_GATHERED = ["size(occurrence.events)", "occurrence.events[1].n", "occurrence.events[0].id", "occurrence.matched.n"]
+_ON_THE_WAY = ["has(occurrence.matched)", "occurrence.matched.n > 1", "has(occurrence.matched.n)", "event.n > 0"]
+
+
+@st.composite
+def journey_part(draw: st.DrawFn, reads: list[str], depth: int = 2) -> list[Any]:
+    """Steps of all kinds, nested; most of them wait for events."""
+    kinds = ["send", "send", "wait", *["wait_for"] * 4, "if", "exit"] if depth else ["send", "send", "wait", "exit"]
+    found: list[Any] = []
+    for kind in draw(st.lists(st.sampled_from(kinds), min_size=1, max_size=3)):
+        if kind == "send":
+            read = draw(maybe(st.sampled_from(reads)))
+            found.append({"send": {"template": "a"} | ({"data": {"n": read}} if read else {})})
+        elif kind == "wait":
+            found.append({"wait": draw(waits())})
+        elif kind == "exit":
+            found.append("exit")
+        else:
+            part = journey_part(reads, depth - 1)
+            parts = nodes(then=maybe(part, 2), else_=maybe(part, 2))
+            if kind == "if":
+                then = {"then": draw(part), "if": draw(st.sampled_from(_ON_THE_WAY))}
+                found.append(draw(parts) | then)
+            else:
+                found.append({"wait_for": draw(listened(True)), "up_to": draw(waits())} | draw(parts))
+    return found
+
+
+def _numbered(listed: list[Any], numbers: Iterator[int]) -> list[Any]:
+    """The steps with an id for each send."""
+    for step in listed:
+        if isinstance(step, dict):
+            if "send" in step:
+                step["send"]["id"] = f"s{next(numbers)}"
+            for part in ("then", "else"):
+                _numbered(step.get(part, []), numbers)
+    return listed
+
+
+@st.composite
+def journey_steps(draw: st.DrawFn, reads: list[str]) -> list[Any]:
+    """The steps of one journey, with at least one wait for an event and one send."""
+    wait: Node = {"wait_for": draw(listened(True)), "up_to": draw(waits())}
+    return _numbered([*draw(journey_part(reads)), wait, {"send": {"template": "b"}}], count())
 
 
 @st.composite
@@ -150,16 +228,18 @@ def triggers(draw: st.DrawFn, name: str) -> Node:
     has_event = _has_event({"on": begins})
     same = maybe(st.just("k")) if has_event else st.none()
     keys = st.sampled_from(["event.k", ["event.k", "event.n"], "user.id"] if has_event else ["user.id"])
+    brand = draw(maybe(st.sampled_from(["shop", "shop", "outlet"]), 2))
     node = draw(
         nodes(
             trigger=st.just(name),
             purpose=st.sampled_from(["marketing", "marketing", "news", "transactional"]),
+            brand=st.just(brand),
             mode=maybe(st.sampled_from(["shadow", "canary 50%", "off"]), 9),
             on=st.just(begins),
             key=maybe(keys, 2),
             overlap=maybe(st.just("ignore")),
             reentry=maybe(st.one_of(st.just("never"), lengths)),
-            cap=maybe(some(caps), 2),
+            cap=maybe(some(caps if brand is None else st.one_of(caps, caps_of_brands)), 2),
             quiet=maybe(some(quiets)),
             expires=maybe(st.sampled_from(["30m", "6h", "3d"]), 2),
             max_age=maybe(st.sampled_from(["10m", "1h", "3d"])),
@@ -169,23 +249,25 @@ def triggers(draw: st.DrawFn, name: str) -> Node:
             goal=maybe(nodes(event=types, within=lengths, same=same), 4),
         )
     )
+    if "key" in node and draw(st.integers(0, 3)) == 0:
+        node["overlap"] = "gather"
     return node | draw(kept_parts(has_event))
 
 
 @st.composite
 def kept_parts(draw: st.DrawFn, has_event: bool) -> Node:
     """What occurrences that run keep when their rule is edited."""
-    same = maybe(st.just("k")) if has_event else st.none()
-    listened = st.one_of(types, nodes(event=types, where=maybe(st.one_of(wheres, wider)), same=same))
     node = draw(
         nodes(
             after=maybe(waits(), 2),
-            unless=maybe(some(listened)),
+            unless=maybe(some(listened(has_event))),
             when=maybe(conditions(has_event), 4),
             experiment=maybe(st.just({"variants": {"p": 1, "q": 2}}), 6),
         )
     )
-    return node | draw(st.one_of(st.just({"send": "a"}), steps(has_event).map(lambda listed: {"steps": listed})))
+    data = "event.n" if has_event else "score.s"
+    alone = st.sampled_from(["a", "a", {"webhook": "crm"}, {"webhook": "crm", "data": {"n": data}}])
+    return node | draw(st.one_of(nodes(send=alone), steps(has_event).map(lambda listed: {"steps": listed})))
 
 
 _KEPT = ("after", "unless", "when", "experiment", "send", "steps")
@@ -220,8 +302,13 @@ def scores(draw: st.DrawFn, name: str) -> Node:
 
 policies = nodes(
     policy=st.sampled_from(["one", "two"]),
-    for_=st.sampled_from([{}, {"purpose": "marketing"}, {"channel": "email"}, {"purpose": "transactional"}]),
-    cap=maybe(caps.map(lambda cap: {"scope": "all", **cap}), 2),
+    for_=st.sampled_from(
+        [
+            *({}, {"purpose": "marketing"}, {"channel": "email"}, {"purpose": "transactional"}),
+            *({"brand": "shop"}, {"brand": "shop", "purpose": "marketing"}),
+        ]
+    ),
+    cap=maybe(st.one_of(caps.map(lambda cap: {"scope": "all", **cap}), caps_of_brands), 2),
     quiet=maybe(quiets),
     holdout=maybe(st.just("30%"), 6),
     expires=st.sampled_from(["1h", "2d"]),
@@ -236,7 +323,7 @@ def _metrics(draw: st.DrawFn) -> list[Node]:
 
 def _segments(draw: st.DrawFn) -> list[Node]:
     texts = ["user.vip == true", "score.s >= 0.6", "score.s < 0.3", "user.vip == true && score.s >= 0.6"]
-    texts += ["metric.m.count >= 2", "metric.d.distinct == 0"]
+    texts += ["metric.m.count >= 2", "metric.d.distinct == 0", "metric.m.count % 2 == 1"]
     texts += ["now >= timestamp(user.trial)", "now - metric.m.last > hours(9)", "score.s < 0.5 && now > metric.d.last"]
     return [{"segment": name, "when": draw(st.sampled_from(texts))} for name in ("q", "r")]
 
@@ -250,17 +337,80 @@ def rule_sets(draw: st.DrawFn) -> str:
     return _file(documents)
 
 
+_on_edit = nodes(on_edit=maybe(st.sampled_from(["pin", "follow", "follow"]), 2))
+
+
 @st.composite
 def editions(draw: st.DrawFn) -> tuple[str, str]:
     """A file of two triggers, and the same in which one is edited or was taken out."""
     definitions, triggers_ = _definitions(draw), [draw(triggers(name)) for name in ("k", "l")]
     edited = {key: value for key, value in triggers_[0].items() if key not in _KEPT}
-    edited |= draw(kept_parts(_has_event(triggers_[0])))
+    edited |= draw(kept_parts(_has_event(triggers_[0]))) | draw(_on_edit)
     following = draw(st.sampled_from([[edited], [edited], [edited], []]))
     return _file([*definitions, *triggers_]), _file([*definitions, *following, triggers_[1]])
 
 
 # drawn close together ------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def journeys(draw: st.DrawFn) -> str:
+    """Rules whose steps wait for events, with all that moves what waits."""
+    return _file([draw(travellers(name)) for name in ("k", "l")[: draw(st.integers(1, 2))]])
+
+
+@st.composite
+def travellers(draw: st.DrawFn, name: str) -> Node:
+    """A rule whose steps wait for events."""
+    keys = draw(nodes(key=maybe(st.sampled_from(["event.k", "user.id"]), 2)))
+    overlap = draw(st.sampled_from(["restart", "ignore", "gather", "gather"])) if keys else "restart"
+    reads = _GATHERED if overlap == "gather" else ["occurrence.matched.n", "occurrence.matched.type"]
+    rule = nodes(
+        trigger=st.just(name),
+        purpose=st.just("marketing"),
+        on=sources_of_events,
+        overlap=st.just(overlap),
+        after=maybe(waits()),
+        unless=maybe(some(listened(True))),
+        when=maybe(st.sampled_from(_ON_THE_WAY)),
+        quiet=maybe(quiets),
+        max_age=maybe(st.sampled_from(["10m", "3d"])),
+        settle=maybe(st.sampled_from(["1s", "10m"]), 2),
+        priority=maybe(st.just(60)),
+        expires=st.sampled_from(["1h", "9d"]),
+        steps=journey_steps(reads),
+    )
+    return draw(rule) | keys
+
+
+@st.composite
+def rerouted(draw: st.DrawFn) -> tuple[str, str]:
+    """A rule whose steps wait for events, and the same with other steps, or with some of them, which follows."""
+    before = draw(travellers("k"))
+    listed = draw(st.one_of(st.just(before["steps"]), journey_steps(["event.n"]), _shuffled(before["steps"])))
+    after = before | {"steps": listed} | draw(nodes(on_edit=st.sampled_from(["follow", "follow", "follow", "pin"])))
+    after |= draw(nodes(after=maybe(lengths), when=maybe(st.just("event.n > 0"), 6)))
+    return _file([before]), _file([after])
+
+
+@st.composite
+def _shuffled(draw: st.DrawFn, listed: list[Any]) -> list[Any]:
+    """The steps, some of them changed, left out or put in."""
+    found: list[Any] = []
+    for step in listed:
+        change = draw(st.sampled_from(["keep", "keep", "keep", "drop", "add", "wait"]))
+        if change == "add":
+            found.append({"wait": draw(lengths)})
+        if change == "wait" and isinstance(step, dict) and "wait" in step:
+            step = {"wait": draw(waits())}
+        if change == "wait" and isinstance(step, dict) and "wait_for" in step:
+            step = step | {"up_to": draw(waits())}
+        if isinstance(step, dict) and ("then" in step or "else" in step):
+            step = step | {part: draw(_shuffled(step[part])) or ["exit"] for part in ("then", "else") if part in step}
+        if change != "drop" or (isinstance(step, dict) and {"send", "wait_for"} & set(step)):
+            found.append(step)
+    return found
+
 
 cap_scopes = st.sampled_from(["trigger", "key", "purpose", "channel", "all"])
 modes = st.sampled_from(["live", "live", "shadow", "canary 50%"])
@@ -269,28 +419,64 @@ modes = st.sampled_from(["live", "live", "shadow", "canary 50%"])
 @st.composite
 def shared_caps(draw: st.DrawFn) -> str:
     """Rules that send, and rules that only record, under one cap of a policy and caps of their own."""
-    tight = nodes(
-        max=st.sampled_from([1, 1, 2]),
-        per=st.sampled_from(["1h", "1d", "calendar day", "calendar week"]),
-        scope=cap_scopes,
-        over=maybe(st.just("defer"), 2),
-    )
-    documents: list[Node] = [
-        draw(nodes(policy=st.just("one"), for_=st.just({}), cap=tight, holdout=maybe(st.just("30%"))))
-    ]
+
+    def tight(scopes: st.SearchStrategy[str]) -> st.SearchStrategy[Node]:
+        return st.builds(
+            lambda cap, over: {**cap, **over},
+            nodes(
+                max=st.sampled_from([1, 1, 2]),
+                per=st.sampled_from(["1h", "1d", "calendar day", "calendar week"]),
+                scope=scopes,
+            ),
+            overs,
+        )
+
+    of_policy = tight(st.one_of(cap_scopes, st.just("brand")))
+    policy = nodes(policy=st.just("one"), for_=st.just({}), cap=of_policy, holdout=maybe(st.just("30%")))
+    documents: list[Node] = [*BRANDS, draw(policy)]
     for name in ("k", "l", "m"):
         rule = nodes(
             trigger=st.just(name),
             purpose=st.sampled_from(["marketing", "marketing", "news"]),
+            brand=maybe(st.sampled_from(["shop", "shop", "outlet"]), 2),
             mode=modes,
             on=types,
             key=maybe(st.just("event.k"), 2),
             after=maybe(lengths),
-            cap=maybe(tight),
+            cap=maybe(tight(cap_scopes)),
             holdout=maybe(st.just("50%")),
             quiet=maybe(nodes(from_=st.just("21:00"), to=st.just("08:00"))),
             expires=maybe(st.just("3d"), 2),
             steps=st.sampled_from([[{"send": "a"}], [{"send": "a"}, {"wait": "1h"}, {"send": "b"}]]),
+        )
+        documents.append(draw(rule))
+    return _file(documents)
+
+
+@st.composite
+def waiting_rules(draw: st.DrawFn) -> str:
+    """Rules that wait, and most of whose `unless` listen by `same`, so that events without a user meet them."""
+    documents = []
+    heard = st.sampled_from(["buy", "view"])
+    same = st.sampled_from(["k", "k", ["k", "n"]])
+    listened = st.one_of(*[nodes(event=heard, where=maybe(st.one_of(wheres, wider), 4), same=same)] * 3, heard)
+    for name in ("k", "l")[: draw(st.integers(1, 2))]:
+        rule = nodes(
+            trigger=st.just(name),
+            purpose=st.sampled_from(["marketing", "marketing", "transactional"]),
+            on=some(st.sampled_from(["ping", "buy"])),
+            key=maybe(st.just("event.k"), 2),
+            overlap=maybe(st.just("ignore")),
+            after=maybe(st.sampled_from(["10m", "30m", "1h", "6h", "1d"]), 2),
+            unless=maybe(some(listened), 2),
+            quiet=maybe(nodes(from_=st.just("21:00"), to=st.just("08:00"))),
+            expires=maybe(st.just("3d"), 2),
+            steps=st.one_of(
+                st.sampled_from([[{"send": "a"}], [{"send": "a"}, {"wait": "1h"}, {"send": "b"}]]),
+                nodes(
+                    wait_for=listened, up_to=lengths, then=st.just([{"send": "b"}]), else_=maybe(st.just(["exit"]))
+                ).map(lambda step: [step, {"send": "a"}]),
+            ),
         )
         documents.append(draw(rule))
     return _file(documents)
@@ -376,10 +562,10 @@ def beside(text: str) -> str:
 
 
 def _definitions(draw: st.DrawFn) -> list[Node]:
-    found = [draw(scores("s")), draw(scores("t"))]
+    found = [*BRANDS, draw(scores("s")), draw(scores("t"))]
     found += _metrics(draw)
     found += _segments(draw)
-    return found
+    return [*found, {"endpoint": "crm", "url": "https://crm.example/hooks", "secrets": "crm"}]
 
 
 def _file(documents: list[Node]) -> str:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from hypothesis import strategies as st
 from slow_model.documents import duration
 from slow_model.grammar import LENGTHS, Node, nodes, types
+from slow_model.timeline import BROADCAST
 
 STARTS = [
     datetime.fromisoformat(text).replace(tzinfo=UTC)
@@ -19,13 +20,15 @@ ZONES = ["UTC", "Europe/Berlin", "Pacific/Auckland", "America/New_York", "Mars/O
 BORN: list[str | int | bool | None] = ["1990-01-06T00:00:00Z", "1992-02-29T12:00:00Z", "2000-03-29T00:30:00Z"]
 BORN += ["1990-01-06", "1992-02-29", "2000-03-29T00:00:00+02:00", 631_584_000, 954_289_800, "6.1.1990", True, None, ""]
 """Days and instants as publishers write them, readable or not."""
+EVERYTHING = ("marketing", "news", "shop/marketing", "shop/news", "outlet/marketing")
+"""All that most users consent to."""
 GAPS_MS = [0, 0, 1, 1_000, 29_999, 30_000, *(duration(length) + beside for length in LENGTHS for beside in (-1, 0, 1))]
 
 
 @dataclass
 class HistoryItem:
-    """One thing that happens: an event, a profile, one that cannot be read and refuses purposes as of `age_ms` ago, the
-    removal of the user, or an outcome of the command of this number."""
+    """One thing that happens: an event, one without a user, a profile, one that cannot be read and refuses purposes as
+    of `age_ms` ago, the removal of the user, or an outcome of the command of this number."""
 
     gap_ms: int
     kind: str
@@ -56,8 +59,9 @@ profiles = st.builds(
     properties=st.fixed_dictionaries(
         {
             "zone": st.sampled_from(ZONES),
-            "consent": st.sampled_from([*[("marketing", "news")] * 4, ("marketing",), ()]),
+            "consent": st.sampled_from([*[EVERYTHING] * 4, ("marketing", "shop/news"), ("shop/marketing",), ()]),
             "address": st.sampled_from([*["u1@example.org"] * 3, "new@example.org", None]),
+            "paused_ms": st.sampled_from([*[None] * 8, 0, 1, duration("1h"), duration("1d")]),
             "vip": st.booleans(),
             "limit": st.sampled_from([0, 1, 2]),
             "trial": st.sampled_from(["2026-01-05T06:00:00Z", "2026-03-29T01:30:00Z", "2026-10-25T01:00:00Z"]),
@@ -80,7 +84,9 @@ unreadable = st.builds(
     gaps,
     st.just("unreadable"),
     ages,
-    properties=st.sampled_from([{"refused": ()}, {"refused": ("marketing",)}, {"refused": ("news", "marketing")}]),
+    properties=st.sampled_from(
+        [{"refused": ()}, {"refused": ("marketing",)}, {"refused": ("news", "marketing", "shop/marketing")}]
+    ),
 )
 removals = st.builds(HistoryItem, gaps, st.just("removed"))
 kinds = [*[events] * 8, *[profiles] * 2, *[outcomes] * 2, unreadable, removals]
@@ -89,6 +95,26 @@ histories = st.tuples(
     profiles,
     st.lists(st.one_of(kinds), min_size=1, max_size=14),
 )
+
+short_gaps = st.sampled_from([0, 0, 1, 1_000, *(duration(length) for length in ("10m", "10m", "30m", "1h"))])
+early = st.sampled_from([0, 0, 0, 1, -duration("10m")])
+heard = st.sampled_from(["buy", "view"])
+shared = st.fixed_dictionaries({"k": st.sampled_from(["x", "x", "x", "y"]), "n": st.sampled_from([1, 1, 2, 2.0])})
+broadcast_histories = st.tuples(
+    st.sampled_from(STARTS),
+    profiles,
+    st.lists(
+        st.one_of(
+            *[st.builds(HistoryItem, short_gaps, st.just("event"), ages, types, shared, st.integers(0, 30))] * 4,
+            *[st.builds(HistoryItem, short_gaps, st.just(BROADCAST), early, heard, shared, st.integers(0, 9))] * 4,
+            profiles,
+            removals,
+        ),
+        min_size=7,
+        max_size=20,
+    ),
+)
+"""Events of a user, and without one: a repeated number of these is a repeated id."""
 
 strokes = st.tuples(
     st.sampled_from(

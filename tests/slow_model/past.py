@@ -42,9 +42,12 @@ class CountedSend(NamedTuple):
     trigger: str
     key_text: str | None
     purpose: str
+    brand: str | None
+    consent: str
     occurrence: str
     step: str
     entry: Seen
+    webhook: bool = False
 
 
 class Ended(NamedTuple):
@@ -109,7 +112,8 @@ class Past:
 
     def sent_as(self, command_id: str) -> CountedSend | None:
         """The send of a command whose reservation stands."""
-        standing = [each for each in self.sent if each.command_id == command_id and not self.released(each)]
+        mails = (each for each in self.sent if not each.webhook)
+        standing = [each for each in mails if each.command_id == command_id and not self.released(each)]
         return next((each for each in standing if each.kind == "send"), standing[0] if standing else None)
 
     def profile(self) -> dict[str, Any]:
@@ -149,6 +153,15 @@ class Past:
             elif kind == "unsubscribed" and (body[0] == purpose or (body[0] is None and granted)):
                 granted, at_ms = False, body[1]
         return granted
+
+    def paused_until_ms(self) -> int:
+        """The end of the pause that the last profile with one names, since a profile without one leaves it."""
+        ends = (
+            body["paused_until"]
+            for kind, body in reversed(self.words)
+            if kind == "profile" and body.get("paused_until")
+        )
+        return ms(next(ends, "1970-01-01T00:00:00Z"))
 
     def suppressed(self) -> bool:
         """Whether a complaint or a hard refusal or bounce was the last word on the present address."""

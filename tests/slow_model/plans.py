@@ -9,7 +9,7 @@ from slow_model.expressions import Failed, value
 from slow_model.localtime import DAY_MS, day_of, first_instant, known_zone, slot_after, wall
 from slow_model.past import Seen
 from slow_model.present import Present, roots
-from slow_model.rulebook import Anniversary, Rule, Until, Wait
+from slow_model.rulebook import Anniversary, Pause, Rule, Until, Wait
 
 _YEARS = 3
 """How far ahead yearly moments are looked for."""
@@ -147,8 +147,8 @@ def wait_ends(me: Present, wait: Wait, since_ms: int, replanned_ms: int | None =
 
     Replanned for a changed profile, it ends no earlier than then; a slot is the next from then on.
     """
-    if isinstance(wait, int):
-        return since_ms + wait
+    if isinstance(wait, Pause):
+        return since_ms + wait.ms
     if isinstance(wait, Until):
         _, until_ms = _dated(me, wait.text, me.zone, whole_days=False)
         return max(until_ms, since_ms, replanned_ms or 0)

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from slow_model.expressions import Failed, holds
 from slow_model.localtime import zone_of
 from slow_model.past import Measured, Past, Seen, faded, measured
-from slow_model.rulebook import Book, Measure, Pattern, Rule, Schedule, Steps, Until
+from slow_model.rulebook import Book, Measure, Pattern, Rule, Steps, Wait, WaitFor
 
 Roots = Mapping[str, Callable[[str], Any]]
 
@@ -17,7 +17,8 @@ Roots = Mapping[str, Callable[[str], Any]]
 @dataclass
 class Occurrence:
     """A trigger that runs. `due_ms` is when its next step is due, `wake_ms` when to look: later if it settles or is
-    held. `pinned` is the rule as it was at entry; `waiting` the wait that it is in and since when."""
+    held. `pinned` is the rule as it was at entry; `waiting` the wait that it is in and since when; `if_met` what
+    follows if the event comes for which it waits."""
 
     trigger: str
     id: str
@@ -32,7 +33,17 @@ class Occurrence:
     due_ms: int
     wake_ms: int
     held: bool = False
-    waiting: tuple[Until | Schedule, int] | None = None
+    waiting: tuple[Wait | WaitFor, int] | None = None
+    if_met: Steps = ()
+    seen: dict[Pattern, Seen] = field(default_factory=dict)
+    """By pattern of a wait, the first event since the entry that matched."""
+    matched: Seen | None = None
+    gathered: list[Seen] = field(default_factory=list)
+    """The entries after the first."""
+    passed: list[str] = field(default_factory=list)
+    """The sends behind it."""
+    passed_ms: int = 0
+    """When the last of them was due."""
     unknown_ms: int | None = None
     """Since when its send has waited for the user's first profile."""
 
@@ -116,12 +127,6 @@ def roots(me: Present, event: Seen | None, at_ms: int | None = None, occurrence:
     """What expressions read, as of an instant: now if none is given."""
     as_of_ms = me.now_ms if at_ms is None else at_ms
 
-    def of_event(name: str) -> Any:
-        assert event is not None
-        if name == "time":
-            return datetime.fromtimestamp(event.time_ms / 1000, UTC)
-        return getattr(event, name) if name in ("id", "type", "source") else event.properties[name]
-
     def of_user(name: str) -> Any:
         if name == "id":
             return me.user_id
@@ -136,11 +141,37 @@ def roots(me: Present, event: Seen | None, at_ms: int | None = None, occurrence:
         "now": lambda _: datetime.fromtimestamp(as_of_ms / 1000, UTC),
     }
     if event is not None:
-        readable["event"] = of_event
+        readable["event"] = lambda name: _of_event(event, name)
     if occurrence is not None:
-        facts = {"id": occurrence.id, "key": occurrence.key, "variant": occurrence.variant}
-        readable["occurrence"] = facts.__getitem__
+        readable["occurrence"] = lambda name: _of_occurrence(occurrence, name)
     return readable
+
+
+GATHERED = 100
+"""How many of the latest entries an occurrence shows. Its bounds in bytes are beyond what histories have."""
+
+
+def _as_map(event: Seen) -> dict[str, Any]:
+    return event.properties | {name: _of_event(event, name) for name in ("id", "type", "time", "source")}
+
+
+def _of_event(event: Seen, name: str) -> Any:
+    if name == "time":
+        return datetime.fromtimestamp(event.time_ms / 1000, UTC)
+    return getattr(event, name) if name in ("id", "type", "source") else event.properties[name]
+
+
+def _of_occurrence(occurrence: Occurrence, name: str) -> Any:
+    facts: dict[str, Any] = {"id": occurrence.id, "key": occurrence.key, "variant": occurrence.variant}
+    facts["events"] = [_as_map(event) for event in [occurrence.event, *occurrence.gathered][-GATHERED:]]
+    events = {"event": occurrence.event, "matched": occurrence.matched}
+    which, _, name_in_event = name.partition(".")
+    if which not in events:
+        return facts[name]
+    event = events[which]
+    if event is None:
+        raise Failed("no event was waited for and came")
+    return _of_event(event, name_in_event) if name_in_event else event
 
 
 def belongs(me: Present, name: str, at_ms: int) -> bool:

@@ -75,7 +75,14 @@ class Schedule:
     zone: str | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Pause:
+    """A wait of this length."""
+
+    ms: int
+
+
+@dataclass(frozen=True, eq=False)
 class Until:
     """A wait up to a timestamp."""
 
@@ -102,6 +109,8 @@ class Cap:
     window: Window
     scope: str
     over: str
+    spread: str | None = None
+    spread_ms: int = 0
 
 
 @dataclass(frozen=True)
@@ -124,6 +133,7 @@ class Send:
     template: str
     template_hash: str
     data: Mapping[str, str] = field(default_factory=dict)
+    channel: str = "email"
 
 
 @dataclass(frozen=True)
@@ -136,12 +146,22 @@ class If:
 
 
 @dataclass(frozen=True)
+class WaitFor:
+    """One list of steps if an event comes in time, or another."""
+
+    pattern: Pattern
+    up_to: "Wait"
+    then: "Steps"
+    otherwise: "Steps"
+
+
+@dataclass(frozen=True)
 class Exit:
     """The end."""
 
 
-Wait = int | Schedule | Until
-Step = Send | Wait | If | Exit
+Wait = Pause | Schedule | Until
+Step = Send | Wait | WaitFor | If | Exit
 Steps = tuple[Step, ...]
 
 
@@ -160,6 +180,7 @@ class Rule:
     name: str
     hash: str
     purpose: str
+    brand: str | None
     mode: str
     percent: float
     patterns: tuple[Pattern, ...]
@@ -184,6 +205,26 @@ class Rule:
     variants: tuple[tuple[str, float], ...]
     salt: str
     goal: Goal | None
+    follows: bool
+    """Whether what runs follows an edit."""
+
+    @property
+    def awaited(self) -> list[Pattern]:
+        """What its steps wait for, each once."""
+        return list(dict.fromkeys(_awaited(self.steps)))
+
+    @property
+    def consent(self) -> str:
+        """The consent that it needs: of a brand only the brand's own."""
+        return self.purpose if self.brand is None or self.purpose == "transactional" else f"{self.brand}/{self.purpose}"
+
+
+def _awaited(steps: Steps) -> Iterable[Pattern]:
+    for step in steps:
+        if isinstance(step, WaitFor):
+            yield step.pattern
+        if isinstance(step, WaitFor | If):
+            yield from _awaited((*step.then, *step.otherwise))
 
 
 @dataclass(frozen=True)
@@ -243,9 +284,10 @@ class Book:
         patterns += [metric.pattern for metric in self.metrics.values()]
         for rule in self.rules.values():
             patterns += _patterns(rule)
-        for before in self.earlier:  # what ends an occurrence that began with an earlier text of a rule that is there
+        for before in self.earlier:  # what ends or continues what began with an earlier text of a rule that is there
             for name, rule in before.rules.items():
-                patterns += rule.unless if name in self.rules and self.rules[name].hash != rule.hash else ()
+                if name in self.rules and self.rules[name].hash != rule.hash:
+                    patterns += [*rule.unless, *rule.awaited]
         found: dict[str, tuple[Pattern, ...]] = {}
         for pattern in patterns:
             for name in pattern.types:
@@ -254,7 +296,7 @@ class Book:
 
 
 def _patterns(rule: Rule) -> Iterable[Pattern]:
-    yield from (*rule.patterns, *rule.unless)
+    yield from (*rule.patterns, *rule.unless, *rule.awaited)
     yield from (level.measure.pattern for level in rule.levels if level.measure)
     yield from (pattern for sequence in rule.sequences for pattern in sequence.patterns)
     if rule.goal:

@@ -29,6 +29,7 @@ def send(me: Present, rule: Rule, occurrence: Occurrence, step: Send) -> bool:
         is_true(occurrence.pinned.when, given),
         _maxima(rule, given),
         occurrence.unknown_ms,
+        step.channel == "webhook",
     )
     verdict = sends.ask(question, me.past)
     data: dict[str, Any] = {}
@@ -72,9 +73,12 @@ def _count(me: Present, rule: Rule, occurrence: Occurrence, step: Send, command_
             rule.name,
             occurrence.key_text,
             rule.purpose,
+            rule.brand,
+            rule.consent,
             occurrence.id,
             step.id,
             occurrence.event,
+            step.channel == "webhook",
         )
     )
 
@@ -95,11 +99,14 @@ def note(
         inputs["zone_given"] = zone or ""
     if occurrence.variant is not None:
         inputs["variant"] = occurrence.variant
+    if step.channel == "webhook":
+        inputs["endpoint"] = step.template
     if verdict.cause is not None:
         inputs["cause"] = verdict.cause
     if path is not None:
         inputs["path"] = path
     began = [] if occurrence.began == occurrence.event.id else [occurrence.began]
+    met = [] if occurrence.matched is None else [occurrence.matched.id]
     what = [rule.name, me.user_id, occurrence.id, step.id, verdict.kind, verdict.reason, me.now_ms]
     me.written.decisions.append(
         {
@@ -112,7 +119,7 @@ def note(
             "outcome": verdict.kind,
             "reason": verdict.reason,
             "gates": verdict.answers,
-            "event_ids": [*began, occurrence.event.id],
+            "event_ids": [*began, occurrence.event.id, *met],
             "inputs": inputs,
             "decided_at": instant(me.now_ms),
             "command_id": command_id if verdict.kind == "send" else None,
@@ -132,11 +139,12 @@ def _command(
             "occurrence": occurrence.id,
             "step": step.id,
             "user_id": me.user_id,
-            "channel": "email",
+            "channel": step.channel,
             "template": step.template,
             "template_hash": step.template_hash,
             "variant": occurrence.variant,
-            "purpose": rule.purpose,
+            "brand": rule.brand,
+            "purpose": rule.consent,
             "data": data,
             "decided_at": instant(me.now_ms),
             "expires_at": instant(occurrence.due_ms + rule.expires_ms),
@@ -150,6 +158,8 @@ def reach_goals(me: Present, event: Seen) -> None:
     for sent in me.past.sent:
         rule = me.book.rules.get(sent.trigger)
         if rule is None or rule.goal is None or sent.kind == "shadow" or sent.number in me.past.goals_reached:
+            continue
+        if sent.webhook:
             continue
         goal = rule.goal
         in_time = sent.at_ms < event.time_ms <= sent.at_ms + goal.within_ms

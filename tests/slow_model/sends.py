@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import KeysView
 from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -14,10 +15,14 @@ from slow_model.rulebook import WEEKDAYS, Cap, Quiet, Rule
 PROFILE_WAIT_MS = 30_000
 
 
+def hash_of(*words: str) -> int:
+    """A whole number below 2^64: assignment depends only on names."""
+    return int.from_bytes(hashlib.blake2b(orjson.dumps(words), digest_size=8).digest(), "big")
+
+
 def share_of(*words: str) -> float:
-    """Where (0, 100) the hash of these words lies: assignment depends only on names."""
-    digest = hashlib.blake2b(orjson.dumps(words), digest_size=8).digest()
-    return (int.from_bytes(digest, "big") + 0.5) / 2.0**64 * 100
+    """Where in (0, 100) the hash of these words lies."""
+    return (hash_of(*words) + 0.5) / 2.0**64 * 100
 
 
 def variant(rule: Rule, user_id: str) -> str | None:
@@ -58,10 +63,14 @@ class Question:
     """How many each cap of the rule allows; None if one fails."""
     unknown_since_ms: int | None = None
     """Since when the send has waited for the user's first profile."""
+    webhook: bool = False
 
 
 def ask(question: Question, past: Past) -> Verdict:
-    """All gates in order: mode, dedupe, suppression, consent, when, holdout, expiry, quiet, cap."""
+    """All gates in order: mode, dedupe, suppression, consent, when, holdout, expiry, quiet, cap.
+
+    A webhook is no message to the user: of it mode, dedupe, when and expiry are asked.
+    """
     rule, now_ms = question.rule, question.now_ms
     kind, reason = _mode(question)
     answers: list[dict[str, Any]] = []
@@ -72,18 +81,24 @@ def ask(question: Question, past: Past) -> Verdict:
 
     if stops("mode", kind != "off", **_seen_mode(question, kind)):
         return Verdict("drop", "mode", answers)
-    held_out = kind == "send" and _is_held_out(question)
+    held_out = kind == "send" and not question.webhook and _is_held_out(question)
     own = "held_out" if held_out else kind
     if stops(
         "dedupe", not any(each.command_id == question.command_id and each.kind in ("send", own) for each in past.sent)
     ):
         return Verdict("drop", "duplicate", answers)
+    if question.webhook:
+        return _webhook(question, Verdict(kind, reason, answers))
     if stops("suppression", not past.suppressed(), observed=past.suppressed()):
         return Verdict("drop", "suppressed", answers)
-    if rule.purpose != "transactional" and not past.knows_of(rule.purpose):
+    if rule.purpose != "transactional" and not past.knows_of(rule.consent):
         return _unknown(question, answers)
-    consents = past.consents_to(rule.purpose)
-    if stops("consent", rule.purpose == "transactional" or consents, **_seen_consent(rule.purpose, consents)):
+    consents = past.consents_to(rule.consent)
+    if rule.purpose != "transactional" and consents and now_ms < past.paused_until_ms():
+        ends = instant(past.paused_until_ms())
+        stops("consent", False, observed="user_paused", limit=rule.consent, next_eligible=ends)
+        return Verdict("drop", "user_paused", answers)
+    if stops("consent", rule.purpose == "transactional" or consents, **_seen_consent(rule.consent, consents)):
         return Verdict("drop", "no_consent", answers)
     if stops("when", question.when):
         return Verdict("drop", "condition", answers)
@@ -108,11 +123,22 @@ def ask(question: Question, past: Past) -> Verdict:
     return _caps(question, past, zone, kind, reason, answers)
 
 
+def _webhook(question: Question, verdict: Verdict) -> Verdict:
+    expires_ms = question.due_ms + question.rule.expires_ms
+    late_s = max(0, question.now_ms - question.due_ms) / 1000
+    verdict.answers.append({"gate": "when", "passed": question.when})
+    if not question.when:
+        return Verdict("drop", "condition", verdict.answers)
+    in_time = question.now_ms < expires_ms
+    verdict.answers.append({"gate": "expiry", "passed": in_time, "observed": late_s, "limit": instant(expires_ms)})
+    return verdict if in_time else Verdict("drop", "expired", verdict.answers)
+
+
 def _unknown(question: Question, answers: list[dict[str, Any]]) -> Verdict:
     """No profile was ever seen, which is not a no: it is waited for, half a minute at most, and up to the expiry."""
     since_ms = question.now_ms if question.unknown_since_ms is None else question.unknown_since_ms
     ends_ms, expires_ms = since_ms + PROFILE_WAIT_MS, question.due_ms + question.rule.expires_ms
-    answer = {"gate": "consent", "passed": False, "observed": "no_profile", "limit": question.rule.purpose}
+    answer = {"gate": "consent", "passed": False, "observed": "no_profile", "limit": question.rule.consent}
     answers.append(answer)
     if question.now_ms < min(ends_ms, expires_ms):
         until = min(ends_ms, expires_ms)
@@ -124,10 +150,15 @@ def _unknown(question: Question, answers: list[dict[str, Any]]) -> Verdict:
     return Verdict("drop", "expired", answers, cause="profile_unknown")
 
 
+def _scopes(rule: Rule) -> KeysView[str]:
+    """What can be paused of a rule, the widest first."""
+    named = ("global", f"trigger/{rule.name}", f"purpose/{rule.purpose}", f"purpose/{rule.consent}")
+    return dict.fromkeys(named).keys()
+
+
 def _mode(question: Question) -> tuple[str, str | None]:
     rule = question.rule
-    scopes = {"global", f"trigger/{rule.name}", f"purpose/{rule.purpose}"}
-    if scopes & question.paused or rule.mode == "off":
+    if _scopes(rule) & question.paused or rule.mode == "off":
         return "off", None
     outside = rule.mode == "canary" and share_of("canary", rule.name, question.user_id) >= rule.percent
     return ("shadow", "mode") if rule.mode == "shadow" or outside else ("send", None)
@@ -136,7 +167,7 @@ def _mode(question: Question) -> tuple[str, str | None]:
 def _seen_mode(question: Question, kind: str) -> dict[str, Any]:
     """What the gate `mode` stores: the mode, in a canary where the user stands, or the widest scope that is paused."""
     rule = question.rule
-    for scope in ("global", f"trigger/{rule.name}", f"purpose/{rule.purpose}"):
+    for scope in _scopes(rule):
         if scope in question.paused:
             return {"observed": {"paused": scope}}
     if rule.mode != "canary":
@@ -181,7 +212,7 @@ def _caps(
     full = [each for each in zip(caps, maxima, counted, strict=True) if len(each[2]) >= each[1]]
     if full:
         cap, most, times = full[0]
-        rooms = [room_at(each, most, seen, zone, question.now_ms) for each, most, seen in full]
+        rooms = [leaves_at(each, most, seen, zone, question) for each, most, seen in full]
         until = None if None in rooms else max(room for room in rooms if room is not None)
         shown: dict[str, Any] = {"observed": len(times), "limit": stored_cap(cap, most)}
         if until is not None:
@@ -198,7 +229,7 @@ def _caps(
 
 def stored_cap(cap: Cap, most: int) -> dict[str, Any]:
     """A cap as decisions store it."""
-    return {"max": most, "per": cap.per, "by": cap.scope}
+    return {"max": most, "per": cap.per, "by": cap.scope, **({"spread": cap.spread} if cap.spread else {})}
 
 
 def stored_period(period: Quiet) -> dict[str, Any]:
@@ -226,13 +257,15 @@ def counted_in(cap: Cap, question: Question, past: Past, zone: ZoneInfo, kind: s
             return own and each.key_text == question.key_text
         if each.purpose == "transactional" and rule.purpose != "transactional":
             return False
+        if cap.scope == "brand":
+            return each.brand == rule.brand
         return cap.scope != "purpose" or each.purpose == rule.purpose
 
     really = {each.command_id for each in past.sent if each.kind == "send"}
     counting = (
         each for each in past.sent if each.kind == "send" or (each.kind == kind and each.command_id not in really)
     )
-    standing = (each for each in counting if not past.released(each))
+    standing = (each for each in counting if not each.webhook and not past.released(each))
     return [
         each.at_ms for each in standing if stands_in(cap.window, zone, each.at_ms, question.now_ms) and in_scope(each)
     ]
@@ -246,3 +279,13 @@ def room_at(cap: Cap, most: int, times: list[int], zone: ZoneInfo, now_ms: int) 
         return next_window(cap.window, zone, now_ms)
     leaving = sorted(at_ms + cap.window.ms for at_ms in times)
     return next(at for at in leaving if sum(other > at for other in leaving) < most)
+
+
+def leaves_at(cap: Cap, most: int, times: list[int], zone: ZoneInfo, question: Question) -> int | None:
+    """When a send that waits for room leaves: where the user's hash lies in the `spread` after it, or in what of that
+    is left before the expiry."""
+    room = room_at(cap, most, times, zone, question.now_ms)
+    if room is None:
+        return None
+    span = min(cap.spread_ms, question.due_ms + question.rule.expires_ms - room)
+    return room + max(span, 0) * hash_of("spread", question.rule.name, question.user_id) // 2**64

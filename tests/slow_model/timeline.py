@@ -35,9 +35,13 @@ class Versions(NamedTuple):
     control: int
 
 
-REMOVED, UNREADABLE = "removed", "unreadable"
-"""Replace the topic of a profile without value, which ends the user, and of an unreadable profile. The body of the
-latter holds when each purpose was refused."""
+REMOVED, UNREADABLE, EDITED = "removed", "unreadable", "edited"
+"""Replace the topic of a profile without value, which ends the user, and of an unreadable profile, whose body holds
+when each purpose was refused; and stand for the moment from which other rules are in force."""
+
+
+BROADCAST = "broadcast"
+"""The topic of an event without a user, told to each user whom it may concern."""
 
 
 class UserRecord(NamedTuple):
@@ -106,8 +110,9 @@ class _JournalReader:
         self.partition, self.partitions = partition, partitions
         self.left = {topic: {record.offset: record for record in records} for topic, records in inputs.items()}
         self.next_offset = dict.fromkeys(self.left, 0)
+        self.later = self._met_later()
         self.found = Timeline()
-        self.position = self.number = 0
+        self.position = self.number = self.manifest = 0
         self.clock_ms = -1
 
     def all(self, journal: Iterable[dict[str, Any]]) -> Timeline:
@@ -125,6 +130,7 @@ class _JournalReader:
             self.found.problems.append(("journal number", (self.partition, entry["number"], self.number)))
             self.number = entry["number"]
         versions = Versions(entry["manifest"], entry["control"])
+        self.edited(versions)
         for run in entry["applied"]:
             self.run(run, versions)
         clock_ms = ms(entry["clock"])
@@ -133,6 +139,14 @@ class _JournalReader:
             self.clock_ms = clock_ms
         elif clock_ms < self.clock_ms and clock_ms > 0:
             self.found.problems.append(("clock went back", (self.partition, clock_ms, self.clock_ms)))
+
+    def edited(self, versions: Versions) -> None:
+        """Tells every user of other rules, as of the clock before them."""
+        if versions.manifest != self.manifest:
+            self.manifest = versions.manifest
+            self.position += 1
+            for facts in self.found.facts.values():
+                facts.append(UserRecord(self.position, self.clock_ms, versions, EDITED, {}))
 
     def run(self, run: dict[str, Any], versions: Versions) -> None:
         topic, first, last = run["topic"], run["first"], run["last"]
@@ -158,11 +172,28 @@ class _JournalReader:
         if record.topic == "profiles" and self.profile(record, now_ms, versions):
             return
         body = readable(record, self.partitions)
-        if body is None:
+        if body is not None and record.topic == "broadcasts":
+            self.broadcast(body, now_ms, versions)
+        elif body is None:
             self.found.letters.append((record.topic, record.partition, record.offset))
         elif body["user_id"] is not None:
             fact = UserRecord(self.position, now_ms, versions, record.topic, body)
             self.found.facts[body["user_id"]].append(fact)
+
+    def broadcast(self, body: dict[str, Any], now_ms: int, versions: Versions) -> None:
+        """Tells the event to those who are named, or else to those whom no record names, who must not wait for it."""
+        told = body.get("users") or self.found.facts.keys() - self.later[body["id"]]
+        for user_id in told:
+            self.found.facts[user_id].append(UserRecord(self.position, now_ms, versions, BROADCAST, body))
+
+    def _met_later(self) -> Mapping[str, set[str]]:
+        """By the id of an event without a user, the users who are named by a record of their own."""
+        named: defaultdict[str, set[str]] = defaultdict(set)
+        for record in self.left.get("broadcasts", {}).values():
+            body = readable(record, self.partitions) or {}
+            if body.get("users"):
+                named[body["id"]].update(body["users"])
+        return named
 
     def profile(self, record: Wire, now_ms: int, versions: Versions) -> bool:
         """Takes a record that ends its user, and notes a record that has only refusals. Returns whether it ended the
@@ -210,6 +241,7 @@ _NEEDED = {
     "events": ("id", "type", "user_id", "time"),
     "profiles": ("user_id",),
     "outcomes": ("id", "command_id", "user_id", "kind", "time"),
+    "broadcasts": ("id", "type", "user_id", "time"),
 }
 
 
@@ -221,6 +253,8 @@ def readable(record: Wire, partitions: int) -> dict[str, Any] | None:
         return None
     if not isinstance(body, dict) or any(name not in body for name in _NEEDED[record.topic]):
         return None
+    if record.topic == "broadcasts":
+        return body
     user_id = body["user_id"]
     if user_id is None:
         return body if record.topic == "events" else None

@@ -1,21 +1,21 @@
 """One user's decisions, computed slowly: the facts in their order, each question answered from the whole past.
 
-An event first feeds scores, metrics, levels and segments, then ends what `unless` ends, then begins what `on` begins.
-What begins is decided at once when due; what waits is decided at the first look at the timers that comes at its
-instant or later.
+An event first feeds scores, metrics, levels and segments, then ends what `unless` ends and continues what waits for it,
+then begins what `on` begins. What begins or continues is decided at once when due; what waits is decided at the first
+look at the timers that comes at its instant or later.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-from slow_model import crossings, journeys, plans
+from slow_model import crossings, edits, journeys, plans
 from slow_model.crossings import Entry
 from slow_model.expressions import may_hold
 from slow_model.past import NEVER_ACCEPTED, Seen
 from slow_model.present import ExpectedWrites, Occurrence, Present, matches, roots
 from slow_model.rulebook import Book
 from slow_model.sending import reach_goals
-from slow_model.timeline import REMOVED, UNREADABLE, Timeline, UserRecord, Versions, ms
+from slow_model.timeline import BROADCAST, EDITED, REMOVED, UNREADABLE, Timeline, UserRecord, Versions, ms
 
 AHEAD_MS = 5 * 60_000
 Books = Callable[[Versions], tuple[Book, frozenset[str]]]
@@ -140,16 +140,18 @@ class SlowUser:
             self.profile(fact.body)
         elif fact.topic == REMOVED:
             self.me = Present(self.me.user_id, written=self.me.written)
+        elif fact.topic == EDITED:
+            edits.follow(self.me)
         elif fact.topic == UNREADABLE:
             self.fire(self.me.now_ms - 1)
             self.me.past.words.append(("unreadable", fact.body))
         elif fact.topic == "outcomes":
             self.outcome(fact.body)
+        elif fact.topic == BROADCAST:
+            self.fire(self.me.now_ms - 1)
+            self.run_now(journeys.reach(self.me, self.in_time(_seen(fact.body))))
         else:
-            body = fact.body
-            self.event(
-                Seen(body["id"], body["type"], ms(body["time"]), body.get("source", ""), body.get("properties", {}))
-            )
+            self.event(_seen(fact.body))
 
     def profile(self, body: dict[str, Any]) -> None:
         me = self.me
@@ -182,9 +184,12 @@ class SlowUser:
         properties: dict[str, Any] = {"machine": body.get("machine", "unknown")}
         if sent is not None:
             properties |= {"trigger": sent.trigger, "step": sent.step, "occurrence": sent.occurrence}
+        elif body.get("channel") == "webhook":
+            properties |= {"trigger": body.get("trigger"), "step": body.get("step")}
         if body.get("url") is not None:
             properties["url"] = body["url"]
-        seen = Seen(body["id"], f"email.{kind}", ms(body["time"]), body.get("provider", ""), properties)
+        name = f"{body.get('channel', 'email')}.{kind}"
+        seen = Seen(body["id"], name, ms(body["time"]), body.get("provider", ""), properties)
         if not self.event(seen):
             return
         if kind in NEVER_ACCEPTED:
@@ -195,28 +200,33 @@ class SlowUser:
         elif kind == "reinstated":
             past.words.append(("reinstate", None))
         elif kind == "unsubscribed":
-            past.words.append(("unsubscribed", (sent and sent.purpose, seen.time_ms)))
+            past.words.append(("unsubscribed", (sent and sent.consent, seen.time_ms)))
 
     def event(self, event: Seen) -> bool:
         """What the event does; false if it is a repeated one."""
         me = self.me
-        if not event.type.startswith("email.") and not self.concerns(event):
+        if not event.type.startswith(("email.", "webhook.")) and not self.concerns(event):
             return True  # what concerns no rule and no definition changes nothing, and its id is not remembered
         if me.past.is_repeated(event.id, me.now_ms):
             return False
-        if event.time_ms > me.now_ms + AHEAD_MS:
-            event = event._replace(time_ms=me.now_ms)
+        event = self.in_time(event)
         self.fire(me.now_ms - 1, (crossings.fed_by(me, event), event.time_ms))
         moving = crossings.fed_segments(me, event)
         crossings.meet(me, moving)
         entries = [*crossings.feed(me, event), *crossings.ask_segments(me, moving, me.now_ms, event)]
         journeys.end_what_it_ends(me, event)
+        met = journeys.meet(me, event)
         reach_goals(me, event)
-        met = (rule for rule in me.book.ranked if any(matches(me, pattern, event) for pattern in rule.patterns))
-        entries += [Entry(rule, event, event.time_ms) for rule in met]
+        hear = (rule for rule in me.book.ranked if any(matches(me, pattern, event) for pattern in rule.patterns))
+        entries += [Entry(rule, event, event.time_ms) for rule in hear]
         begun = [journeys.begin(me, entry) for entry in [*entries, *crossings.complete(me, event)]]
-        self.run_now([occurrence for occurrence in begun if occurrence is not None])
+        self.run_now([*met, *(occurrence for occurrence in begun if occurrence is not None)])
         return True
+
+    def in_time(self, event: Seen) -> Seen:
+        """The event, at the clock if its own time is too far ahead."""
+        now_ms = self.me.now_ms
+        return event._replace(time_ms=now_ms) if event.time_ms > now_ms + AHEAD_MS else event
 
     def concerns(self, event: Seen) -> bool:
         """Whether a pattern accepts the event, if it reads only the event. One that reads more may accept any."""
@@ -234,3 +244,7 @@ class SlowUser:
             if not due:
                 return
             journeys.advance(me, min(due, key=self.order))
+
+
+def _seen(body: dict[str, Any]) -> Seen:
+    return Seen(body["id"], body["type"], ms(body["time"]), body.get("source", ""), body.get("properties", {}))

@@ -7,7 +7,7 @@ from typing import Any
 from slow_model.duel import USER, EveryInstant, book_of
 from slow_model.present import ExpectedWrites
 from slow_model.rulebook import Book
-from slow_model.timeline import UserRecord, Versions, ms
+from slow_model.timeline import EDITED, UserRecord, Versions, ms
 from slow_model.user import SlowUser
 
 
@@ -61,6 +61,7 @@ class ModelWorld:
         self.until(moment)
         self._edited_ms.append(self.now_ms)
         self._books.append(book_of(rules))
+        self._tell(moment, EDITED, {})
 
     def written(self) -> ExpectedWrites:
         """Everything decided and commanded up to now."""

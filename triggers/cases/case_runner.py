@@ -25,6 +25,7 @@ from triggers.language.case_time import At, parse_at, parse_start, show
 from triggers.measures.local_time import instant
 from triggers.measures.shapes import MAX_DURATION_MS
 from triggers.rules.encoding import decode
+from triggers.rules.events import stored_event
 from triggers.rules.rule import Case, CaseExpectation, CaseInput, Experiment, Trigger
 from triggers.rules.ruleset import RuleSet
 
@@ -66,10 +67,14 @@ class _Happened:
     name: str
     saw: str = ""
     """The values that a false condition read."""
+    of: str = ""
+    """The other rule that it is about; empty for the case's own."""
 
 
 @dataclass(slots=True)
 class _Log:
+    trigger: str
+    """The case's own rule."""
     happened: list[_Happened] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
@@ -78,17 +83,24 @@ class _Log:
 
     def take(self, effects: Effects, at_ms: int) -> None:
         for decision in effects.records:
+            other = self._other(decision.trigger)
             if decision.outcome is DecisionOutcome.SEND:
-                self.happened.append(_Happened(at_ms, "send", decision.step))
+                step = f"{other}/{decision.step}" if other else decision.step
+                self.happened.append(_Happened(at_ms, "send", step))
             elif decision.reason is not None:
                 kind = "defer" if decision.outcome is DecisionOutcome.DEFER else "drop"
                 saw = _saw(decision.inputs) if decision.reason is Reason.CONDITION else ""
-                self.happened.append(_Happened(at_ms, kind, decision.reason.value, saw))
-        self.happened += [_Happened(at_ms, "exit", exited.event_type) for exited in effects.exits]
+                self.happened.append(_Happened(at_ms, kind, decision.reason.value, saw, other))
+        self.happened += [
+            _Happened(at_ms, "exit", exited.event_type, of=self._other(exited.trigger)) for exited in effects.exits
+        ]
         self.problems += [f"{problem.place}: {problem.detail}{_next_step(problem)}" for problem in effects.problems]
         self.forgotten.update(effects.bounds)
         dates = (problem for problem in effects.problems if problem.place in DATE_PLACES)
         self.unread += [f"{problem.place}: {problem.detail}" for problem in dates]
+
+    def _other(self, trigger: str) -> str:
+        return "" if trigger == self.trigger else trigger
 
 
 def run_cases(rules: RuleSet, default_zone: str = "UTC") -> list[CaseResult]:
@@ -97,7 +109,7 @@ def run_cases(rules: RuleSet, default_zone: str = "UTC") -> list[CaseResult]:
 
 
 def run_case(rules: RuleSet, trigger: Trigger, case: Case, default_zone: str = "UTC") -> CaseResult:
-    """Runs one case: its rule, live, with every definition, and only the policies that it lists."""
+    """Runs one case: its rule and those that it names, live, with every definition, and only the policies it lists."""
     evaluator = Evaluator(_rules_of(rules, trigger, case), default_zone)
     run = _Run(evaluator, trigger, case, default_zone)
     diff = run.diff()
@@ -106,14 +118,15 @@ def run_case(rules: RuleSet, trigger: Trigger, case: Case, default_zone: str = "
 
 
 def _rules_of(rules: RuleSet, trigger: Trigger, case: Case) -> RuleSet:
-    """The rule, live. Nobody is in a holdout and the hash gives the variant, unless the case says otherwise."""
+    """The rules, live. Nobody is in a holdout and the hash gives the variant, unless the case says otherwise."""
     held = (("case", 100.0),) if case.user.get("held_out") is True else ()
     experiment = trigger.experiment
     if experiment is not None and "variant" in case.user:
         experiment = Experiment(experiment.salt, ((str(case.user["variant"]), 1.0),))
     live = replace(trigger, mode="live", holdouts=held, experiment=experiment)
     policies = [replace(rules.policies[name], holdout_percent=0.0) for name in case.policies]
-    return rules.holding([live], policies)
+    others = [rules.declared[name] for name in dict.fromkeys(case.others) if name != trigger.name]
+    return rules.holding([live, *(replace(other, mode="live", holdouts=()) for other in others)], policies)
 
 
 def _saw(inputs: Mapping[str, Any]) -> str:
@@ -142,7 +155,7 @@ class _Run:
         self.zone: ZoneInfo = zone_named(str(case.user.get("zone") or default_zone)) or UTC_ZONE
         self.state = decode(_USER, None)
         self.user = dict(case.user)
-        self.log = _Log()
+        self.log = _Log(trigger.name)
         self.sent: list[Sent] = []
         self._play()
 
@@ -173,9 +186,16 @@ class _Run:
         if given.type is None:
             self.user |= given.values
             return self.evaluator.apply_profile(self.state, self._profile(at_ms), at_ms)
+        user_id = None if given.without_user else _USER
         event = Event(
-            id=f"case-{number + 1}", type=given.type, user_id=_USER, time=as_time(at_ms), properties=dict(given.values)
+            id=f"case-{number + 1}",
+            type=given.type,
+            user_id=user_id,
+            time=as_time(at_ms),
+            properties=dict(given.values),
         )
+        if given.without_user:
+            return self.evaluator.apply_broadcast(self.state, stored_event(event), at_ms)
         return self.evaluator.apply_event(self.state, event, at_ms)
 
     def _take(self, effects: Effects, at_ms: int) -> None:
@@ -194,7 +214,7 @@ class _Run:
         self.log.problems.append(f"more than {_MAX_TIMERS} timers fired; the case was stopped")
 
     def _profile(self, at_ms: int) -> Profile:
-        purposes = self.user.get("consent", [self.trigger.purpose])
+        purposes = self.user.get("consent", [each.consent for each in self.evaluator.rules.declared.values()])
         granted = Consent(granted=True, time=as_time(at_ms))
         return Profile(
             user_id=_USER,
@@ -209,7 +229,7 @@ class _Run:
     def diff(self) -> list[str]:
         """What differs, in order of time, or nothing."""
         sends = [each for each in self.log.happened if each.kind == "send"]
-        others = [each for each in self.log.happened if each.kind in ("drop", "exit")]
+        others = [each for each in self.log.happened if each.kind in ("drop", "exit") and not each.of]
         missing = [e for e in self.case.expect if not self._found(e, sends if e.kind == "send" else others)]
         if not missing and not sends:
             return []
@@ -223,8 +243,13 @@ class _Run:
 
     def _unheard(self) -> list[str]:
         """The given events that change nothing in this case, a likely reason for its failure."""
-        given = dict.fromkeys(each.type for each in self.case.given if each.type is not None)
-        unheard = [quoted(name) for name in given if name not in self.evaluator.rules.routes]
+        given = dict.fromkeys((each.type, each.without_user) for each in self.case.given if each.type is not None)
+        rules = self.evaluator.rules
+        unheard = [
+            f"{quoted(name)} without a user" if without_user else quoted(name)
+            for name, without_user in given
+            if name not in (rules.waiting if without_user else rules.routes)
+        ]
         return [f"this rule, and what it asks for, does not listen to {', '.join(unheard)}"] if unheard else []
 
     def _found(self, expected: CaseExpectation, happened: list[_Happened]) -> bool:
@@ -240,4 +265,5 @@ class _Run:
 
     def _shown(self, each: _Happened) -> str:
         shown = f"{show(each.at_ms, self.zone, self.start)} {each.kind} {each.name}"
-        return f"{shown} ({each.saw})" if each.saw else shown
+        more = ", ".join(filter(None, (each.of and f"of {each.of}", each.saw)))
+        return f"{shown} ({more})" if more else shown

@@ -34,6 +34,12 @@ class KeptState:
         self._raw = None
         return self._state
 
+    def to_read(self) -> UserState:
+        """The state for a caller who does not change it."""
+        if self._state is None:
+            self._state = decode(self._user_id, self._raw)
+        return self._state
+
     def next_due(self) -> int | None:
         """When the next timer is due, in milliseconds; None if no timer is set."""
         if self._raw is not None:

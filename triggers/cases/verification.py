@@ -11,7 +11,7 @@ from schemas.vocabulary import DecisionOutcome, Gate, Reason
 from triggers.engine.gates.dedupe import decision_command
 from triggers.engine.gates.mode import RECORDED_ONLY
 from triggers.engine.gates.stored import UnknownRecord
-from triggers.engine.gates.table import DEFERRING, GATES, refined
+from triggers.engine.gates.table import DEFERRING, GATES, WEBHOOK_GATES, refined
 
 
 @dataclass(slots=True)
@@ -47,7 +47,8 @@ def _order(decision: Decision) -> Iterator[str]:
     answered = [answer.gate for answer in decision.gates]
     deferred = len(answered) > 1 and answered[-1] is Gate.EXPIRY and answered[-2] in DEFERRING
     first = answered[:-1] if deferred else answered
-    if first != list(GATES)[: len(first)]:
+    expected = WEBHOOK_GATES if "endpoint" in decision.inputs else tuple(GATES)
+    if tuple(first) != expected[: len(first)]:
         yield "the gates are not in their order"
     before = decision.gates[: -2 if deferred else -1]
     if not all(answer.passed for answer in before):

@@ -1,7 +1,8 @@
 """Arithmetic of operands whose types are known only at run time.
 
 There are two families for numbers. `add`, `sub`, … follow CEL: whole numbers stay whole and types do not mix.
-`add_data`, `sub_data`, … are for rules: all numbers of events and profiles are doubles, in any JSON notation.
+`add_data`, `sub_data`, … are for rules: all numbers of events and profiles are doubles, in any JSON notation, and so is
+what they give together with whole numbers.
 """
 
 import math
@@ -42,6 +43,15 @@ def double_div(a: float, b: float) -> float:
     if b:
         return a / b
     return math.nan if a == 0 or a != a else math.copysign(math.inf, a) * math.copysign(1, b)
+
+
+def double_mod(a: float, b: float) -> float:
+    """`a % b` in rules, with the sign of `a`: numbers of the data are doubles, and CEL's `%` takes none."""
+    if b == 0:
+        raise EvaluationError("division by zero")
+    if math.isinf(a):
+        raise EvaluationError("no such operation: % of an infinite number")
+    return math.fmod(a, b)
 
 
 def add(a: Any, b: Any) -> Any:
@@ -145,6 +155,13 @@ def div_data(a: Any, b: Any) -> float:
     if a.__class__ in NUMBERS and b.__class__ in NUMBERS:
         return double_div(float(a), float(b))
     raise no_overload("/", a, b)
+
+
+def mod_data(a: Any, b: Any) -> float:
+    """`a % b`, numbers as doubles."""
+    if a.__class__ in NUMBERS and b.__class__ in NUMBERS:
+        return double_mod(float(a), float(b))
+    raise no_overload("%", a, b)
 
 
 def negative_data(value: Any) -> Any:

@@ -42,7 +42,7 @@ _FUNCTIONS: tuple[tuple[object, tuple[str, ...]], ...] = (
         ),
     ),
     (values, ("Uint", "TYPES", "duration_result", "equal", "int_result", "moment", "timestamp_result", "type_of")),
-    (arithmetic, ("add", "div", "double_div", "int_div", "int_mod", "mod", "mul", "negative", "sub")),
+    (arithmetic, ("add", "div", "double_div", "double_mod", "int_div", "int_mod", "mod", "mul", "negative", "sub")),
     (
         conversions,
         (*("to_bool", "to_bytes", "to_double", "to_duration", "to_int", "to_string", "to_timestamp", "to_uint"),),
@@ -66,7 +66,7 @@ _STRICT: dict[str, Any] = {name: getattr(module, name) for module, names in _FUN
 _STRICT |= {"__builtins__": {}, "float": float, "int": int, "join_texts": cel_text.join}
 _RULES: dict[str, Any] = {
     **_STRICT,
-    **{name: getattr(arithmetic, f"{name}_data") for name in ("add", "sub", "mul", "div", "negative")},
+    **{name: getattr(arithmetic, f"{name}_data") for name in ("add", "sub", "mul", "div", "mod", "negative")},
     "type_of": conversions.type_of_data,
     "to_timestamp": conversions.timestamp_of_data,
 }
@@ -87,7 +87,14 @@ class Compiled:
     """Metrics by name and field."""
     segments: frozenset[str]
     event_fields: dict[str, int]
+    """Properties of `event`, each with its offset in the text."""
+    occurrence: dict[str, int]
+    """Of `occurrence`: `matched` and `events`."""
+    matched_fields: dict[str, int]
+    """Properties of `occurrence.matched`."""
     roots: frozenset[str]
+    whole_quotients: tuple[int, ...] = ()
+    """The offsets of divisions of two whole numbers."""
 
 
 def compile_tree(tree: Expr, scope: Scope) -> Compiled:
@@ -118,7 +125,10 @@ def compile_tree(tree: Expr, scope: Scope) -> Compiled:
         frozenset(reads.metrics),
         frozenset(reads.segments),
         reads.event_fields,
+        reads.occurrence,
+        reads.matched_fields,
         frozenset(reads.roots),
+        tuple(reads.whole_quotients),
     )
 
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 from msgspec import Struct
 
@@ -69,6 +69,15 @@ class OccurrenceLike(Protocol):
     @property
     def event(self) -> EventLike: ...
 
+    @property
+    def matched(self) -> EventLike: ...
+
+    @property
+    def has_match(self) -> bool: ...
+
+    @property
+    def events(self) -> list[dict[str, Any]]: ...
+
 
 def _nothing_counted(_: str, field: str) -> float | None:
     return 0.0 if field == "count" else None
@@ -92,6 +101,13 @@ class Context(Struct, eq=False):
     now_ms: int
     metric: Callable[[str, str], float | None] = _nothing_counted
     segment: Callable[[str], bool] = _nobody
+    _entries: list[dict[str, Any]] | None = None
+
+    def entries(self) -> list[dict[str, Any]]:
+        """`occurrence.events`, made at the first reading: a macro may read it for each item."""
+        if self._entries is None:
+            self._entries = cast(OccurrenceLike, self.occurrence).events
+        return self._entries
 
 
 @dataclass(frozen=True, slots=True, eq=False)

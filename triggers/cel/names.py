@@ -56,8 +56,8 @@ def has(w: Writer, node: Call) -> Code:
     if not w.scope.strict:
         if _is_root(w, target.operand):
             return _has_root(w, _root(w, cast(Name, target.operand)), target)
-        if _is_entry_event(w, target.operand):
-            return has_event_field("c.occurrence.event", target.field)
+        if event := _occurrence_event(w, target.operand):
+            return _has_occurrence_event(event, target)
         if _is_metric(w, target.operand):
             return Code(f"({_metric_read(w, target)} is not None)", "bool")
     operand = w.code(target.operand)
@@ -117,16 +117,17 @@ def _known_field(w: Writer, node: Select) -> Code | None:
     """A field of one of the root names of rules, or None for a field of a value."""
     if w.scope.strict:
         return None
-    if _is_entry_event(w, node.operand):
-        return event_field("c.occurrence.event", node.field)
+    if event := _occurrence_event(w, node.operand):
+        if event == "matched":
+            _note_event_field(w.reads.matched_fields, node)
+        return event_field(table.OCCURRENCE_EVENTS[event], node.field)
     if _is_metric(w, node.operand):
         return _metric(w, node)
     if not _is_root(w, node.operand):
         return None
     match _root(w, cast(Name, node.operand)):
         case "event":
-            if node.field not in table.EVENT or node.field == "properties":
-                w.reads.event_fields.setdefault(node.field, node.offset)
+            _note_event_field(w.reads.event_fields, node)
             return event_field("c.event", node.field)
         case "user":
             if node.field in table.USER:
@@ -141,15 +142,33 @@ def _known_field(w: Writer, node: Select) -> Code | None:
             message = f"`metric.{node.field}` cannot be used as a value"
             raise SyntaxProblem("cel-name", message, node.offset, _METRIC_HINT)
         case _:
-            return _occurrence(node)
+            return _occurrence(w, node)
 
 
 def _is_field_of(w: Writer, node: Expr, root: str) -> bool:
     return isinstance(node, Select) and _is_root(w, node.operand) and _root(w, cast(Name, node.operand)) == root
 
 
-def _is_entry_event(w: Writer, node: Expr) -> bool:
-    return isinstance(node, Select) and node.field == "event" and _is_field_of(w, node, "occurrence")
+def _note_event_field(read: dict[str, int], node: Select) -> None:
+    if node.field not in table.EVENT or node.field == "properties":
+        read.setdefault(node.field, node.offset)
+
+
+def _occurrence_event(w: Writer, node: Expr) -> str:
+    """Which event of the occurrence the node is: `event` or `matched`; empty for anything else."""
+    if not isinstance(node, Select) or node.field not in table.OCCURRENCE_EVENTS:
+        return ""
+    if not _is_field_of(w, node, "occurrence"):
+        return ""
+    if node.field == "matched":
+        w.reads.occurrence.setdefault("matched", node.offset)
+    return node.field
+
+
+def _has_occurrence_event(event: str, target: Select) -> Code:
+    """`has(occurrence.event.total)`; of `matched`, false if there is none yet."""
+    found = has_event_field(table.OCCURRENCE_EVENTS[event], target.field)
+    return found if event == "event" else Code(f"(c.occurrence.has_match and {found.text})", "bool")
 
 
 def _is_metric(w: Writer, node: Expr) -> bool:
@@ -180,14 +199,16 @@ def _score(w: Writer, node: Select) -> Code:
     return Code(f"c.score({node.field!r})", "double")
 
 
-def _occurrence(node: Select) -> Code:
-    if node.field in table.LATER_OCCURRENCE:
-        raise SyntaxProblem("not-yet", f"`occurrence.{node.field}` is not yet supported", node.offset)
-    if node.field == "event":
-        raise SyntaxProblem("cel-name", "`occurrence.event` cannot be used as a value", node.offset, "name a field")
+def _occurrence(w: Writer, node: Select) -> Code:
+    if node.field in table.OCCURRENCE_EVENTS:
+        message = f"`occurrence.{node.field}` cannot be used as a value"
+        raise SyntaxProblem("cel-name", message, node.offset, "name a field")
     if node.field not in table.OCCURRENCE:
-        hint = nearest(node.field, [*table.OCCURRENCE, "event"])
+        hint = nearest(node.field, [*table.OCCURRENCE, *table.OCCURRENCE_EVENTS])
         raise SyntaxProblem("cel-name", f"`occurrence.{node.field}` is not known", node.offset, hint)
+    if node.field == "events":
+        w.reads.occurrence.setdefault("events", node.offset)
+        return Code("c.entries()", table.OCCURRENCE["events"])
     read = f"c.occurrence.{node.field}"
     return Code(f"moment({read})" if node.field == "entered_at" else read, table.OCCURRENCE[node.field])
 
@@ -199,5 +220,7 @@ def _has_root(w: Writer, root: str, target: Select) -> Code:
         if target.field in table.USER:
             return Code(f"(c.user.{target.field} is not None)", "bool")
         return Code(f"({target.field!r} in c.user.attributes)", "bool")
+    if _occurrence_event(w, target) == "matched":
+        return Code("c.occurrence.has_match", "bool")
     w.code(target)
     return Code("True", "bool")

@@ -3,8 +3,8 @@
 import re
 
 from triggers.cel import types as table
-from triggers.cel.tree import Binary, Expr, Literal, SyntaxProblem, Unary
-from triggers.cel.types import Code, as_bool, reads_as_double
+from triggers.cel.tree import Binary, Literal, SyntaxProblem, Unary
+from triggers.cel.types import Code, as_bool
 from triggers.cel.writer import Writer
 
 
@@ -23,11 +23,6 @@ def unary(w: Writer, node: Unary) -> Code:
 def binary(w: Writer, node: Binary) -> Code:
     """A comparison, a membership or an arithmetic operation."""
     left, right = w.code(node.left), w.code(node.right)
-    if not w.scope.strict:
-        if reads_as_double(node.right) and _is_data(node.left, left):
-            right = Code(right.text, "double")
-        elif reads_as_double(node.left) and _is_data(node.right, right):
-            left = Code(left.text, "double")
     if node.operator in ("==", "!="):
         return _equality(w, node, left, right)
     if node.operator in table.COMPARISONS:
@@ -36,11 +31,6 @@ def binary(w: Writer, node: Binary) -> Code:
         w.require(right, ("list", "map"), node.offset, "in")
         return Code(f"contained({left.text}, {w.paid(right)})", "bool")
     return _arithmetic(w, node, left, right)
-
-
-def _is_data(node: Expr, code: Code) -> bool:
-    """Whether a whole number beside this node is read as a double, as for numbers of the data."""
-    return code.type == "dyn" or (code.type == "double" and not isinstance(node, Literal))
 
 
 def _equality(w: Writer, node: Binary, left: Code, right: Code) -> Code:
@@ -88,17 +78,17 @@ def _guarded(w: Writer, operator: str, left: Code, right: Code, function: str) -
 def _arithmetic(w: Writer, node: Binary, left: Code, right: Code) -> Code:
     types, operator = (left.type, right.type), node.operator
     if types == ("int", "int"):
+        if operator == "/":
+            w.reads.whole_quotients.append(node.offset)
         return Code(table.WHOLE_ARITHMETIC[operator].format(left.text, right.text), "int")
+    if not w.scope.strict and set(types) <= table.MIXED:
+        return Code(table.MIXED_ARITHMETIC[operator].format(left.text, right.text), "double")
     times = table.TIME_ARITHMETIC.get((operator, *types))
     if times is not None:
         return Code(times.format(left.text, right.text), table.RESULTS[operator][types])
     result = table.RESULTS[operator].get(types)
-    if not w.scope.strict and result is None:
-        if operator == "%":
-            hint = "numbers of events are doubles: int(event.x) % 2"
-            raise SyntaxProblem("cel-type", "% needs two whole numbers", node.offset, hint)
-        if "dyn" not in types:
-            raise _mismatch(node, left, right)
+    if not w.scope.strict and result is None and "dyn" not in types:
+        raise _mismatch(node, left, right)
     element = left.element if left.element == right.element else "dyn"
     function = table.ARITHMETIC[operator]
     return Code(f"{function}({w.paid(left)}, {w.paid(right)})", result or "dyn", element)
@@ -106,7 +96,7 @@ def _arithmetic(w: Writer, node: Binary, left: Code, right: Code) -> Code:
 
 def _mismatch(node: Binary, left: Code, right: Code) -> SyntaxProblem:
     types = {left.type, right.type}
-    hint = "write double(…) around the whole number" if types == {"int", "double"} else ""
+    hint = ""
     for side in (node.left, node.right):
         if isinstance(side, Literal) and isinstance(side.value, str) and types & {"int", "double"}:
             number = re.fullmatch(r"[0-9]+(\.[0-9]+)?", side.value)

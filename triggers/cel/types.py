@@ -6,15 +6,16 @@ A type is a word: `int`, `uint`, `double`, `bool`, `string`, `bytes`, `list`, `m
 
 from typing import NamedTuple
 
-from triggers.cel.tree import Expr, Literal
+from triggers.cel.tree import Literal
 from triggers.cel.values import TYPES, Uint
 
 ROOTS = ("event", "user", "score", "metric", "segment", "occurrence", "now")
 EVENT = {"id": "string", "type": "string", "source": "string", "time": "timestamp", "properties": "map"}
 USER = {"id": "string", "zone": "dyn", "locale": "dyn"}
-OCCURRENCE = {"id": "string", "key": "dyn", "entered_at": "timestamp", "variant": "dyn"}
+OCCURRENCE = {"id": "string", "key": "dyn", "entered_at": "timestamp", "variant": "dyn", "events": "list"}
 METRIC = {"count": "double", "sum": "double", "distinct": "double", "first": "timestamp", "last": "timestamp"}
-LATER_OCCURRENCE = ("events", "matched")
+OCCURRENCE_EVENTS = {"event": "c.occurrence.event", "matched": "c.occurrence.matched"}
+"""The events of an occurrence, of which expressions read fields, and how."""
 TYPE_NAMES = {each.removeprefix("google.protobuf.").lower(): each for each in TYPES} | {"null": "null_type"}
 """CEL's name of a type, by its name here."""
 NUMBERS = frozenset({"int", "uint", "double"})
@@ -30,6 +31,13 @@ WHOLE_ARITHMETIC = {
     "/": "int_div({}, {})",
     "%": "int_mod({}, {})",
 }
+MIXED = frozenset({"int", "double"})
+MIXED_ARITHMETIC = {
+    **{operator: f"({{}} {operator} {{}})" for operator in "+-*"},
+    "/": "double_div({}, {})",
+    "%": "double_mod({}, {})",
+}
+"""In rules, of two numbers of which one is a double; the other may be a whole number."""
 TIME_ARITHMETIC = {
     ("+", "timestamp", "duration"): "timestamp_result({} + {})",
     ("+", "duration", "timestamp"): "timestamp_result({} + {})",
@@ -178,8 +186,3 @@ def has_event_field(event: str, name: str) -> Code:
 def as_bool(code: Code) -> str:
     """The code with a check that its value is a boolean."""
     return code.text if code.type == "bool" else f"truth({code.text})"
-
-
-def reads_as_double(node: Expr) -> bool:
-    """Whether the node is a whole number as written, which reads as a double beside data."""
-    return isinstance(node, Literal) and node.value.__class__ is int

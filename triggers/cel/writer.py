@@ -45,7 +45,12 @@ class Reads:
     metrics: set[tuple[str, str]] = field(default_factory=set)
     segments: set[str] = field(default_factory=set)
     event_fields: dict[str, int] = field(default_factory=dict)
+    occurrence: dict[str, int] = field(default_factory=dict)
+    """Fields of `occurrence` that only some rules fill, with their offsets."""
+    matched_fields: dict[str, int] = field(default_factory=dict)
     roots: set[str] = field(default_factory=set)
+    whole_quotients: list[int] = field(default_factory=list)
+    """Where two whole numbers are divided, which gives a whole number."""
 
 
 @dataclass(slots=True)

@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterable, Iterator
 
 from schemas.wording import closest, quoted
-from triggers.language.diagnostics import NOTES, WARNINGS, Diagnostic, Report
+from triggers.language.diagnostics import NOTES, REFUSED_IN_PUBLICATION, WARNINGS, Diagnostic, Report
 
 _COMMENT = re.compile(r"(?:^|(?<=[ \t]))#[ \t]*ebbtide:[ \t]*allow\b[ \t:]*([^\n]*)", re.MULTILINE)
 _CODE = re.compile(r"[^\s,]+")
-_ALLOWED = frozenset((WARNINGS | NOTES) - {"allow"})
+_ALLOWED = frozenset((WARNINGS | NOTES) - REFUSED_IN_PUBLICATION - {"allow"})
 
 
 class AllowComments:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from triggers.cel.conditions import Condition
 from triggers.measures.shapes import duration_text
-from triggers.rules.rule import Branch, Pattern, Trigger, Wait
+from triggers.rules.rule import Branch, Pattern, Trigger, Wait, WaitFor
 
 
 def order_reasons(trigger: Trigger) -> list[str]:
@@ -46,6 +46,8 @@ def _reasons(trigger: Trigger) -> Iterator[str]:
     waits = any(isinstance(step, Wait) for step in trigger.steps)
     if trigger.unless:
         yield "`unless`"
+    if any(isinstance(step, WaitFor) for step in trigger.steps):
+        yield "`wait_for`"
     if trigger.when is not None and _reads_state(trigger.when):
         yield "`when`"
     if any(not isinstance(source, Pattern) for source in trigger.sources):
@@ -54,6 +56,8 @@ def _reasons(trigger: Trigger) -> Iterator[str]:
         yield "`where` of `on`"
     if trigger.key and trigger.overlap == "restart" and waits:
         yield "which entry is the newest"
+    if trigger.overlap == "gather":
+        yield "which entries are gathered"
     if any(isinstance(step, Branch) and _reads_state(step.condition) for step in trigger.steps):
         yield "`if`"
     if trigger.caps:

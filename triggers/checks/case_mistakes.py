@@ -6,7 +6,7 @@ A case that gives a misspelt event and expects nothing passes, and proves nothin
 from collections.abc import Collection, Iterator, Sequence
 from collections.abc import Mapping as AbstractMapping
 
-from schemas.vocabulary import OutcomeKind
+from schemas.vocabulary import OUTCOME_EVENTS
 from schemas.wording import quoted
 from triggers.checks.misspelling import misspelling_of
 from triggers.language.document_reader import DocumentReader
@@ -37,7 +37,7 @@ def check_case_mistakes(documents: Sequence[DocumentReader], scores: Collection[
 def _misspelt_events(documents: Sequence[DocumentReader]) -> dict[str, str]:
     """A hint for each misspelt event."""
     listeners = {name: _place(document, index) for document in documents for name, index in document.references.events}
-    known = set(listeners) | {f"email.{kind.value}" for kind in OutcomeKind}
+    known = set(listeners) | OUTCOME_EVENTS
     given = {name for document in documents for name, _ in document.references.case_events}
     similar = {name: like for name in given - known if (like := misspelling_of(name, known))}
     listen = {name: f", which {listeners[like]} listens to" for name, like in similar.items() if like in listeners}

@@ -1,71 +1,16 @@
-"""The event catalogue: the events that a shop publishes, with their properties, and the check of rules against it.
+"""Holds rules and cases against the event catalogue: events, properties and their types."""
 
-A file of one document, `events: {NAME: {PROPERTY: TYPE}}`. Every catalogue also has the events that delivery reports.
-"""
+from collections.abc import Sequence
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-
-from schemas.vocabulary import OutcomeKind
 from schemas.wording import nearest, quoted
 from triggers.cel import syntax
 from triggers.cel import tree as cel_tree
-from triggers.cel.types import EVENT
-from triggers.language import values
-from triggers.language.declarations import Key
-from triggers.language.diagnostics import Report, SourceFile
+from triggers.language.catalogue_document import Catalogue
+from triggers.language.diagnostics import Report
 from triggers.language.expressions import ExpressionUse, References
-from triggers.language.reader import MappingReader
-from triggers.language.yaml_tree import MappingNode, Node, ScalarNode, SequenceNode, documents
+from triggers.language.yaml_tree import MappingNode, Node, ScalarNode, SequenceNode
 
-TYPES = ("text", "number", "boolean", "time", "list", "object", "any")
-"""The types of properties; `time` is a text that `timestamp()` reads."""
-_OUTCOME = {"trigger": "text", "step": "text", "occurrence": "text", "url": "text"}
-_EVENTS = Key("events", "map PROPERTIES", "the events by name, each with its properties' types.", required=True)
 _ORDERED = frozenset({"==", "!=", "<", "<=", ">", ">="})
-
-
-@dataclass(frozen=True, slots=True)
-class Catalogue:
-    """Events by name, each with its properties' types."""
-
-    events: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-
-    def types_of(self, events: Iterable[str], name: str) -> set[str]:
-        """The types that a property has in these events; empty if none has it."""
-        if name in EVENT:
-            return {"time" if name == "time" else "any" if name == "properties" else "text"}
-        return {self.events[event][name] for event in events if name in self.events.get(event, {})}
-
-
-def read_catalogue(files: Sequence[SourceFile]) -> tuple[Catalogue | None, list[Report]]:
-    """The events of all files together, or None without a file; problems are in the reports."""
-    if not files:
-        return None, []
-    events: dict[str, Mapping[str, str]] = {f"email.{kind.value}": _OUTCOME for kind in OutcomeKind}
-    places: dict[str, str] = {}
-    reports = [Report(source) for source in files]
-    for report in reports:
-        for node in documents(report):
-            report.attempt(lambda node=node, r=report: _document(r, node, events, places), None)  # type: ignore[misc]
-    return Catalogue(events), reports
-
-
-def _document(report: Report, node: Node, events: dict[str, Mapping[str, str]], places: dict[str, str]) -> None:
-    mapping = MappingReader(report, node, "an event catalogue", (_EVENTS,))
-    items = mapping.required("events", lambda n: values.mapping_items(n, "events"), [])
-    for name, place, value in items:
-        report.attempt(lambda place=place: values.name(place, "an event's name"), "")  # type: ignore[misc]
-        properties = report.attempt(lambda value=value: values.mapping_items(value, "an event"), [])  # type: ignore[misc]
-        described = {
-            key: report.attempt(lambda n=kind: values.choice(n, "type", TYPES), "any")  # type: ignore[misc]
-            for key, _, kind in properties
-        }
-        if name in places and described != events[name]:
-            message = f"the event {quoted(name)} has other properties at {places[name]}"
-            report.add(place.index, "duplicate-event", message, "describe it once, with all that it carries")
-        here = report.at(place.index, "", "")
-        events[name], places[name] = described, f"{here.path}:{here.line}"
 
 
 def check_events(
@@ -74,10 +19,12 @@ def check_events(
     references: References,
     uses: Sequence[ExpressionUse],
     entry: tuple[str, ...],
+    awaited: tuple[str, ...],
 ) -> None:
     """Reports events and properties of one document that are not in the catalogue.
 
-    `entry` are the types of event that begin the rule; empty if something else begins it or the document is not a rule.
+    `entry` are the types of event that begin the rule, and `awaited` those that its steps wait for; empty if something
+    else begins it, if they wait for none, or if the document is not a rule.
     """
     for name, index in (*references.events, *references.case_events):
         if name not in catalogue.events:
@@ -90,6 +37,8 @@ def check_events(
         types = use.events if use.arriving or use.events else entry
         for name, offset in use.condition.code.event_fields.items():
             _check_property(catalogue, report, types, name, use.node.place_of(offset))
+        for name, offset in use.condition.code.matched_fields.items():
+            _check_property(catalogue, report, awaited, name, use.node.place_of(offset))
         _check_comparisons(catalogue, report, use, types)
     for event, properties in references.given:
         _check_given(catalogue, report, event, properties)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from schemas.wording import quoted
 from triggers.cel.syntax import parse
 from triggers.cel.tree import Binary, Expr, Literal, Name, Select, walk
-from triggers.engine.journeys import MAX_KEYS, MAX_RUNNING
+from triggers.engine.entries import MAX_KEYS, MAX_RUNNING
 from triggers.engine.levels import MAX_GROUPS
 from triggers.engine.sending import MAX_GOALS
 from triggers.engine.sequences import MAX_LINKS
@@ -22,9 +22,10 @@ from triggers.language.yaml_tree import MappingNode, ScalarNode
 from triggers.measures.decay import MAX_PARTS, Exponential, Linear, Step
 from triggers.measures.shapes import MS, Calendar, Rolling, Schedule, Window, duration_text
 from triggers.measures.windows import CELLS, EXACT, MAX_VALUES
-from triggers.rules.rule import Branch, Jump, Pattern, Score, Trigger, Wait, WaitSlot, WindowCrossing
+from triggers.rules.rule import Branch, Jump, Pattern, Score, Trigger, Wait, WaitFor, WaitSlot, WindowCrossing
 from triggers.rules.rule import Sequence as SequenceOf
 from triggers.rules.ruleset import RuleSet
+from triggers.rules.state import MAX_GATHERED
 
 CODE = "memory-bound"
 BUSY_PER_DAY = 5
@@ -89,6 +90,8 @@ def _of_trigger(each: TriggerDocument, obeying: Trigger) -> Iterator[tuple[int, 
         yield from _running(each.place("key")).within(_longest_wait(trigger), _entries_per_day(trigger))
         if trigger.key and trigger.reentry_ms != 0:
             yield from _keys(each.place("reentry")).within(trigger.reentry_ms, _entries_per_day(trigger))
+    if trigger.overlap == "gather":
+        yield from _gathered(each.place("overlap")).within(_longest_wait(trigger), _entries_per_day(trigger))
     for number, pattern in enumerate(trigger.unless):
         if pattern.same:
             yield from _endings(each.place("unless", number)).within(trigger.max_age_ms)
@@ -123,6 +126,12 @@ def _keys(place: int) -> _Kept:
     return _Kept(place, MAX_KEYS, "keys that `reentry` asks for", _ENTERS_AGAIN, hint)
 
 
+def _gathered(place: int) -> _Kept:
+    beyond = "the oldest is no longer in `occurrence.events`"
+    hint = "write shorter waits, or a `where` that leaves out events which do not matter"
+    return _Kept(place, MAX_GATHERED, "entries of an occurrence", beyond, hint)
+
+
 def _endings(place: int) -> _Kept:
     beyond = "an entry that comes late may begin although it was ended"
     hint = "write a shorter `max_age`, or a `where` that leaves out events which do not matter"
@@ -154,17 +163,24 @@ def _longest_wait(trigger: Trigger) -> int:
     for number, step in reversed([*enumerate(trigger.steps)]):
         following = longest[number + 1]
         match step:
-            case Wait(ms=ms):
-                longest[number] = ms + following
-            case WaitSlot(schedule=slot):
-                longest[number] = (MS["w"] // len(slot.weekdays) if slot.weekdays else 31 * MS["d"]) + following
-            case Branch(otherwise=otherwise):
-                longest[number] = max(following, longest[otherwise])
+            case Branch(otherwise=second):
+                longest[number] = max(following, longest[second])
+            case WaitFor(up_to=up_to, then=second):
+                longest[number] = _wait(up_to) + max(following, longest[second])
             case Jump(target=target):
                 longest[number] = longest[target]
             case _:
-                longest[number] = following
+                longest[number] = _wait(step) + following
     return longest[0]
+
+
+def _wait(step: object) -> int:
+    match step:
+        case Wait(ms=ms):
+            return ms
+        case WaitSlot(schedule=slot):
+            return MS["w"] // len(slot.weekdays) if slot.weekdays else 31 * MS["d"]
+    return 0
 
 
 def _sends_per_day(trigger: Trigger) -> float:

@@ -33,6 +33,8 @@ def _never(rules: RuleSet, each: TriggerDocument, obeying: Trigger) -> Iterator[
     yield from _out_of_reach(rules, each)
     if obeying.settle_ms >= obeying.expires_ms:
         yield each.place("settle"), f"a send expires before `settle` of {duration_text(obeying.settle_ms)} is over"
+    if obeying.webhooks:  # no other gate keeps them back
+        return
     for number, cap in enumerate(obeying.caps):
         if cap.maximum == 0:
             yield each.place("cap", number), "a cap of 0 lets nothing pass"

@@ -10,13 +10,14 @@ from schemas.vocabulary import TRANSACTIONAL
 from schemas.wording import counted, quoted
 from triggers.language.documents import PolicyDocument, TriggerDocument
 from triggers.measures.shapes import MS, Calendar, Rolling
-from triggers.rules.rule import Cap, Policy, Send, Trigger
+from triggers.rules.rule import Cap, Policy, Trigger
 from triggers.rules.ruleset import RuleSet
 
 _WIDER = {
-    "key": ("key", "trigger", "purpose", "channel", "all"),
-    "trigger": ("trigger", "purpose", "channel", "all"),
+    "key": ("key", "trigger", "purpose", "channel", "brand", "all"),
+    "trigger": ("trigger", "purpose", "channel", "brand", "all"),
     "purpose": ("purpose", "all"),
+    "brand": ("brand", "all"),
     "channel": ("channel", "all"),
     "all": ("all",),
 }
@@ -81,7 +82,14 @@ def _obeyed_by_all(other: Policy, policy: Policy) -> bool:
     """Whether every trigger that obeys `policy` obeys `other` too. `transactional` obeys only policies that name it."""
     if policy.purpose == TRANSACTIONAL and other.purpose is None:
         return False
-    return other.purpose in (None, policy.purpose) and other.channel in (None, policy.channel)
+    return all(
+        theirs in (None, ours)
+        for theirs, ours in (
+            (other.purpose, policy.purpose),
+            (other.channel, policy.channel),
+            (other.brand, policy.brand),
+        )
+    )
 
 
 def _full_before(cap: Cap, whose: str, stricter: Cap) -> str:
@@ -94,9 +102,10 @@ def _full_before(cap: Cap, whose: str, stricter: Cap) -> str:
 def _covers(other: Cap, cap: Cap, earlier: bool) -> bool:
     """Whether `other` is full whenever `cap` is full, and is at least as strict.
 
-    Of two equal caps, the earlier one counts. A cap that drops is stricter than one that defers.
+    Of two equal caps, the earlier one counts. A cap that drops is stricter than one that defers, and one that spreads
+    over longer is stricter too.
     """
-    if cap.over == "drop" and other.over == "defer":
+    if (cap.over == "drop" and other.over == "defer") or (other.over == "defer" and cap.spread_ms > other.spread_ms):
         return False
     if not isinstance(other.maximum, int) or not isinstance(cap.maximum, int) or other.scope not in _WIDER[cap.scope]:
         return False
@@ -119,12 +128,11 @@ def _most_sends(trigger: Trigger, cap: Cap) -> int | None:
     With one occurrence at a time and `reentry: D`, entries of a key are D apart. A send may leave by up to `expires`
     later than another, and later steps of a journey later still, so only a rule of one send is judged.
     """
-    sends = [step for step in trigger.steps if isinstance(step, Send)]
     if cap.scope not in ("key", "trigger") or not trigger.key or (cap.scope == "trigger" and not _one_key(trigger)):
         return None
     if trigger.reentry_ms is None:
-        return len(sends) - 1
-    if len(sends) != 1 or not isinstance(cap.window, Rolling) or trigger.reentry_ms == 0:
+        return len(trigger.messages) - 1
+    if len(trigger.messages) != 1 or not isinstance(cap.window, Rolling) or trigger.reentry_ms == 0:
         return None
     apart_ms = trigger.reentry_ms - trigger.expires_ms
     return math.ceil(cap.window.ms / apart_ms) - 1 if apart_ms > 0 else None

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from schemas.vocabulary import TRANSACTIONAL, OutcomeKind
+from schemas.vocabulary import OUTCOME_EVENTS, TRANSACTIONAL
 from schemas.wording import nearest, quoted
 from triggers.checks.misspelling import misspelling_of
 from triggers.language.diagnostics import Diagnostic
@@ -16,11 +16,16 @@ from triggers.language.document_reader import DocumentReader
 from triggers.language.documents import PolicyDocument, TriggerDocument
 from triggers.language.yaml_tree import MappingNode
 from triggers.rules.policies import obeys
-from triggers.rules.rule import Crossing, Policy, SegmentChange, Send, Trigger
+from triggers.rules.rule import Crossing, Policy, SegmentChange, Trigger
 from triggers.rules.ruleset import RuleSet
 
 Document = tuple[DocumentReader, MappingNode, Trigger | None]
-_DEFINED = ("score", "metric", "segment")
+_DEFINED = ("score", "metric", "segment", "brand", "endpoint")
+_HOW_TO_USE = {
+    "segment": "a rule reads it with on: {{enters: {name}}}, or `segment.{name}`",
+    "brand": "a rule reads it with brand: {name}",
+    "endpoint": "a rule calls it with send: {{webhook: {name}}}",
+}
 _ALONE_AMONG = 2
 """A purpose is noted if at least this many other triggers have other purposes."""
 
@@ -58,9 +63,12 @@ def _check_policy(each: PolicyDocument, rules: RuleSet) -> None:
 
 
 def _why_nobody(policy: Policy, rules: RuleSet) -> str:
-    channels = {s.channel for t in rules.declared.values() for s in t.steps if isinstance(s, Send)}
+    channels = {send.channel for trigger in rules.declared.values() for send in trigger.messages}
     if policy.channel is not None and policy.channel not in channels:
         return f"none sends by the channel {quoted(policy.channel)}; {nearest(policy.channel, channels)}"
+    brands = {trigger.brand for trigger in rules.declared.values() if trigger.brand}
+    if policy.brand is not None and policy.brand not in brands:
+        return f"none has the brand {quoted(policy.brand)}; {nearest(policy.brand, brands)}".removesuffix("; ")
     if policy.purpose is None:
         return f"the triggers here are {TRANSACTIONAL}, which obey only what says for: {{purpose: {TRANSACTIONAL}}}"
     return "no trigger has all that `for` asks"
@@ -72,9 +80,9 @@ def _check_definitions(documents: Sequence[Document]) -> None:
         kind = next(iter(node.items), "")
         name = getattr(node.items.get(kind), "text", "")
         if kind in _DEFINED and name not in read[kind]:
-            message = f"nothing reads the {kind} {quoted(name)}"
-            how = f"on: {{enters: {name}}}, or `segment.{name}`" if kind == "segment" else f"`{kind}.{name}`"
-            hint = f"a rule reads it with {how}; remove it if no rule needs it"
+            message = f"nothing {'calls' if kind == 'endpoint' else 'reads'} the {kind} {quoted(name)}"
+            how = _HOW_TO_USE.get(kind, "a rule reads it with `{kind}.{name}`").format(kind=kind, name=name)
+            hint = f"{how}; remove it if no rule needs it"
             document.report.add(node.keys[kind].index, "unused-definition", message, hint)
 
 
@@ -82,10 +90,12 @@ def _names_read(documents: Sequence[Document]) -> Mapping[str, set[str]]:
     """The names that expressions and sources read, by kind."""
     read: dict[str, set[str]] = {kind: set() for kind in _DEFINED}
     for document, _, trigger in documents:
+        read["brand"] |= {name for name, _ in document.references.brands}
         for use in document.expressions.uses:
             read["score"] |= use.condition.code.scores
             read["metric"] |= {name for name, _ in use.condition.code.metrics}
             read["segment"] |= use.condition.code.segments
+        read["endpoint"] |= {name for name, _ in document.references.endpoints}
         for source in trigger.sources if trigger else ():
             if isinstance(source, Crossing):
                 read["score"].add(source.score)
@@ -146,7 +156,7 @@ def check_never_given(documents: Sequence[Document], written: Sequence[TriggerDo
     """
     listeners = _listeners(documents)
     given = {name for document, _, _ in documents for name, _ in document.references.case_events}
-    given |= {f"email.{kind.value}" for kind in OutcomeKind}
+    given |= OUTCOME_EVENTS
     unknown = {name for name in listeners if name not in given}
     for name in sorted(unknown):
         surer = {other for other in listeners if other in given or len(listeners[other]) > len(listeners[name])}
@@ -178,7 +188,7 @@ def _warn_misspelt(listeners: Sequence[_Listener], name: str, like: str, place: 
 
 def _warn_never_given(each: TriggerDocument, ends: Sequence[str], known: Collection[str]) -> None:
     named = " and ".join(quoted(name) for name in ends)
-    others = ", ".join(sorted(name for name in known if not name.startswith("email.")))
+    others = ", ".join(sorted(name for name in known if name not in OUTCOME_EVENTS))
     message = f"no case and no other document names {named} of `unless`: if it is misspelt, it never ends anything"
     hint = f"write a case in which it ends the rule, or list the events in events.yaml; known here: {others}"
     each.report.add(each.place("unless"), "event-never-given", message, hint)

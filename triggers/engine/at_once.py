@@ -14,10 +14,10 @@ from msgspec import Struct
 from schemas.vocabulary import DecisionOutcome
 from triggers.cel.conditions import Condition, Context
 from triggers.cel.runtime import EvaluationError
+from triggers.engine.entries import MAX_RUNNING
 from triggers.engine.evaluation import Effects, Evaluation
 from triggers.engine.evaluator import Evaluator
 from triggers.engine.fast_path import FastRoute, NotFast, changed, fast_route, reads_only_event
-from triggers.engine.journeys import MAX_RUNNING
 from triggers.engine.sending import send
 from triggers.rules.encoding import HotState, decode_rest, encode, encode_hot
 from triggers.rules.events import StoredEvent

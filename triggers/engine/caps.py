@@ -9,12 +9,14 @@ from operator import attrgetter
 
 from msgspec import Struct
 
+from schemas.brands import consent_name
 from schemas.vocabulary import TRANSACTIONAL, DecisionOutcome
 from triggers.cel.conditions import Condition
 from triggers.engine.evaluation import Evaluation
 from triggers.engine.gates.request import GateRequest
 from triggers.measures.local_time import calendar_window
 from triggers.measures.shapes import Rolling
+from triggers.rules.assignment import moment_within
 from triggers.rules.rule import Cap, Send, Trigger
 from triggers.rules.state import Occurrence, Reservation
 
@@ -26,7 +28,7 @@ _AT = attrgetter("at")
 
 class CapAnswer(Struct, eq=False):
     """The common answer of all caps: that of the first full one, or of the one with the least room. `until` is the
-    first instant at which none of them is full."""
+    first instant at which none of them is full, and the user's moment within each `spread` has come."""
 
     passed: bool
     observed: int
@@ -49,6 +51,7 @@ def ask_caps(request: GateRequest) -> CapAnswer:
         counted = _counted(cap, request)
         if len(counted) >= maximum:
             room = _room_at(cap, counted, maximum, request.evaluation)
+            room = room if room is None else room + _spread(cap, room, request)
             until = None if until is None or room is None else max(until, room)
             defers = defers and cap.over == "defer"
             full = full or (counted, cap, maximum)
@@ -88,7 +91,10 @@ def _counted(cap: Cap, request: GateRequest) -> list[Reservation]:
 
 
 def _in_scope(cap: Cap, each: Reservation, request: GateRequest) -> bool:
-    """Whether the cap counts a reservation. Transactional sends count only for their own trigger."""
+    """Whether the cap counts a reservation. Transactional sends count only for their own trigger.
+
+    A purpose is that of every brand, and a brand that of every purpose. Triggers without a brand are alike, too.
+    """
     trigger = request.trigger
     own = each.trigger == trigger.name
     if cap.scope == "trigger":
@@ -98,7 +104,10 @@ def _in_scope(cap: Cap, each: Reservation, request: GateRequest) -> bool:
     if each.purpose == TRANSACTIONAL and trigger.purpose != TRANSACTIONAL:
         return False
     if cap.scope == "purpose":
-        return each.purpose == trigger.purpose
+        same = trigger.purpose if each.brand is None else consent_name(each.brand, trigger.purpose)
+        return each.purpose == same
+    if cap.scope == "brand":
+        return each.brand == trigger.brand
     return cap.scope == "all" or each.channel == request.send.channel
 
 
@@ -109,6 +118,14 @@ def _room_at(cap: Cap, counted: list[Reservation], maximum: int, evaluation: Eva
     if isinstance(cap.window, Rolling):
         return counted[len(counted) - maximum].at + cap.window.ms
     return calendar_window(evaluation.zone(), evaluation.now_ms, cap.window.unit)[1]
+
+
+def _spread(cap: Cap, room: int, request: GateRequest) -> int:
+    """How long after its room the user's send leaves. It is less than what is left until the expiry, so that a send
+    which has room before its expiry also leaves before it."""
+    span = min(cap.spread_ms, request.expires_ms - room)
+    user_id = request.evaluation.state.user_id
+    return moment_within(span, "spread", request.trigger.name, user_id) if span > 0 else 0
 
 
 def reserve(
@@ -131,10 +148,11 @@ def reserve(
             kind,
             trigger.name,
             occurrence.key_text,
-            trigger.purpose,
+            trigger.consent,
             send.channel,
             occurrence.id,
             send.id,
+            trigger.brand,
         )
     )
 

@@ -56,7 +56,8 @@ class Effects(Struct, eq=False):
 
     `counts` holds what made no decision: duplicate, clamped, stale, late, reentry, evicted, ended_before_entry,
     withdrawn, timer_skipped, unmatched_outcome, undated (the user has no value for the field of a date source),
-    unpinned (the text that an occurrence began with is gone), unknown_zone (the profile's zone does not exist).
+    unpinned (the text that an occurrence began with is gone), unknown_zone (the profile's zone does not exist), reached
+    (an event without a user met an occurrence that waited for it).
     """
 
     records: list[DecisionRecord] = field(default_factory=list)
@@ -119,14 +120,11 @@ class Evaluation(Struct, eq=False):
         The occurrence keeps `unless`, `when`, `steps` and `experiment` of the text that it began with. If that text is
         not available any more, the occurrence follows the current rule from now on, and this is counted.
         """
-        trigger = self.rules.triggers.get(occurrence.trigger)
-        if trigger is None or trigger.rule_hash == occurrence.rule_hash:
-            return trigger
-        kept = self.rules.kept.get((occurrence.rule_hash, occurrence.trigger))
-        if kept is None:
+        trigger = self.rules.followed(occurrence.trigger, occurrence.rule_hash)
+        if trigger is not None and trigger.rule_hash != occurrence.rule_hash:
             occurrence.rule_hash = trigger.rule_hash
             self.count("unpinned")
-        return kept or trigger
+        return trigger
 
     def context(self, event: StoredEvent, occurrence: Occurrence | None, now_ms: int) -> Context:
         """The names that an expression reads, with scores, metrics and segments as of `now_ms`."""

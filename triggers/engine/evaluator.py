@@ -1,21 +1,28 @@
 """The evaluator: applies events, profiles and outcomes to a user's state, and fires what is due.
 
-An event first updates scores, metrics and segments, then ends what it ends, then begins what it begins. Timers due
-before the event fire before it; those due at its instant wait for `fire_due`. What crossings and segments begin is
-decided at once if it is due. Schedules and dates are timers too. Same state, same rules, same input, same clock: same
-effects.
+An event first updates scores, metrics and segments, then ends what it ends and continues what waited for it, then
+begins what it begins. Timers due before the event fire before it; those due at its instant wait for `fire_due`. What
+begins or continues is decided at once if it is due. Schedules and dates are timers too. Same state, same rules, same
+input, same clock: same effects.
 """
 
 from collections.abc import Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from msgspec.structs import replace
+
+from schemas.endpoints import WEBHOOK
 from schemas.events import Event
 from schemas.outcomes import Outcome
 from schemas.profiles import Profile
 from schemas.zones import zone_hint, zone_named
 from triggers.cel.conditions import Context
 from triggers.engine import (
+    awaited,
+    broadcasts,
+    edited_rules,
+    entries,
     goals,
     journeys,
     levels,
@@ -69,14 +76,10 @@ class Evaluator:
     def apply_event(self, state: UserState, event: Event, now_ms: int) -> Effects:
         """Applies an event. An event whose id is among the last 64 within 24 h changes nothing.
 
-        An event that no rule reads changes nothing either, and its id is not remembered.
+        An event that no rule reads changes nothing either: its id is not remembered, and no timer fires for it.
         """
         context = self.relevant_context(stored_event(event), now_ms)
-        if context is not None:
-            return self.apply_relevant(state, context)
-        evaluation = self.evaluation(state, now_ms)
-        timers.fire(evaluation, now_ms, inclusive=False)
-        return evaluation.effects
+        return Effects() if context is None else self.apply_relevant(state, context)
 
     def relevant_context(self, event: StoredEvent, now_ms: int) -> Context | None:
         """The context of an event that can change a user's state, for `apply_relevant`; None if it changes none.
@@ -94,6 +97,18 @@ class Evaluator:
         """Applies the event of a context that `relevant_context` returned."""
         evaluation = self.evaluation(state, context.now_ms)
         self._apply(evaluation, context)
+        return evaluation.effects
+
+    def apply_broadcast(self, state: UserState, event: StoredEvent, now_ms: int) -> Effects:
+        """Applies an event without a user to one user: only to the occurrences that wait for it by `same`.
+
+        It changes nothing if none does, or if its id is among the user's last 64 within 24 h.
+        """
+        evaluation = self.evaluation(state, now_ms)
+        timers.fire(evaluation, now_ms, inclusive=False)
+        if event.time_ms > now_ms + AHEAD_MS:
+            event = replace(event, time_ms=now_ms)
+        timers.run(evaluation, broadcasts.reach(evaluation, event))
         return evaluation.effects
 
     def apply_profile(self, state: UserState, profile: Profile, now_ms: int) -> Effects:
@@ -139,7 +154,7 @@ class Evaluator:
         """
         evaluation = self.evaluation(state, now_ms)
         reservation = outcomes.reservation_of(state, outcome)
-        if reservation is None:
+        if reservation is None and outcome.channel != WEBHOOK:
             evaluation.count("unmatched_outcome")
         if self._apply(evaluation, event_context(outcomes.outcome_event(outcome, reservation), now_ms)):
             outcomes.apply_suppression(evaluation, outcome, reservation)
@@ -152,15 +167,13 @@ class Evaluator:
         return evaluation.effects
 
     def plan(self, state: UserState, now_ms: int) -> Effects | None:
-        """Plans the schedules and dates of rules that are new to the user, as of now; None if there are none.
+        """Brings the state up to date with other rules, as of now: plans their schedules and dates, and moves running
+        occurrences to the texts that they follow. None if nothing of it concerns the user.
 
         Every call that applies something to a state does this first. Call it for users without further records.
         """
-        if not state.profiled or state.plan_version == self.rules.plan_version:
-            return None
         evaluation = self.evaluation(state, now_ms)
-        planning.refresh(evaluation)
-        return evaluation.effects
+        return evaluation.effects if edited_rules.adopt(evaluation) else None
 
     def fire_due(self, state: UserState, now_ms: int) -> Effects:
         """Fires every timer due by now, in the order of `timers`."""
@@ -199,12 +212,15 @@ class Evaluator:
         moves = _update(evaluation, route, event, context)
         if state.running:
             journeys.end_by_event(evaluation, event)
+        met = awaited.meet(evaluation, route, event) if route.awaited and state.running else ()
         if route.unless_events:
             unless_events.remember(evaluation, route, event, context)
         if route.goals and state.goals:
             goals.reach(evaluation, event, context)
         begun = timers.begin_moves(evaluation, moves) if moves else []
         _begin(evaluation, route, event, context, begun)
+        for occurrence in met:
+            timers.add_once(begun, occurrence)
         if begun:
             timers.run(evaluation, begun)
         return True
@@ -235,11 +251,11 @@ def _update(evaluation: Evaluation, route: Route, event: StoredEvent, context: C
 def _begin(evaluation: Evaluation, route: Route, event: StoredEvent, context: Context, begun: list[Occurrence]) -> None:
     """Begins what the event begins, itself or as the last of a sequence; adds it to `begun`."""
     for rule, last in sequences.feed(evaluation, route, event, context) if route.sequences else ():
-        timers.add_once(begun, journeys.begin(evaluation, rule.trigger, last, last.time_ms))
+        timers.add_once(begun, entries.begin(evaluation, rule.trigger, last, last.time_ms))
     for trigger, patterns in route.begins:
         if begun and any(each.trigger == trigger.name and each.event is event for each in begun):
             continue  # a sequence that the event completed has begun the same
         for pattern in patterns:
             if evaluation.holds(trigger.name, "on", pattern.where, context):
-                timers.add_once(begun, journeys.begin(evaluation, trigger, event, event.time_ms, context))
+                timers.add_once(begun, entries.begin(evaluation, trigger, event, event.time_ms, context))
                 break

@@ -141,6 +141,8 @@ def fast_route(rules: RuleSet, event_type: str, route: Route) -> FastRoute:
     for trigger in (*rules.triggers.values(), *rules.kept.values()):
         if any(event_type in pattern.types for pattern in trigger.unless):
             raise NotFast(f"`unless` of trigger {trigger.name} reads it")
+    for _, name in route.awaited:
+        raise NotFast(f"`wait_for` of trigger {name} reads it")
     if route.goals:
         raise NotFast("a goal reads it")
     if route.sequences:

@@ -1,129 +1,13 @@
-"""The life of an occurrence: it begins, waits, sends, is deferred, and ends."""
-
-from typing import Any
+"""The life of an occurrence that has begun: it waits, sends, is deferred, and ends."""
 
 from schemas.vocabulary import DecisionOutcome, Reason
-from triggers.cel.conditions import Context
 from triggers.cel.runtime import EvaluationError
-from triggers.engine import sending, unless_events, waits
+from triggers.engine import sending, waits
 from triggers.engine.evaluation import Evaluation, OccurrenceExit, agree
 from triggers.engine.gates.request import Verdict
-from triggers.rules.assignment import variant
 from triggers.rules.events import StoredEvent
-from triggers.rules.rule import Branch, Exit, Jump, Send, Trigger, Wait, WaitSlot, WaitUntil
-from triggers.rules.state import Occurrence, occurrence_id, text_of_key
-
-MAX_RUNNING = 64
-MAX_KEYS = 256
-MAX_KEY_CHARS = 512
-
-
-def begin(
-    evaluation: Evaluation, trigger: Trigger, event: StoredEvent, at: int, context: Context | None = None
-) -> Occurrence | None:
-    """Begins or restarts an occurrence at an instant.
-
-    None if the entry is too old, was ended before it arrived, or is excluded by `reentry`.
-    """
-    if evaluation.now_ms - at > trigger.max_age_ms:
-        evaluation.count("stale")
-        return None
-    key = key_text = None
-    if trigger.key:
-        try:
-            key = _key(evaluation, trigger, event, context)
-            key_text = text_of_key(key)
-            if key_text is not None and len(key_text) > MAX_KEY_CHARS:
-                raise EvaluationError(f"a key of more than {MAX_KEY_CHARS} characters")
-        except EvaluationError as error:
-            evaluation.problem(trigger.name, "key", error)
-            return None
-    if evaluation.state.unless_events and unless_events.is_over(evaluation, trigger, event):
-        evaluation.count("ended_before_entry")
-        return None
-    if key_text is not None:
-        running = _running_with(evaluation, trigger, key_text)
-        if running is not None:
-            return _restart(evaluation, trigger, running, event, at)
-        if not _may_enter(evaluation, trigger, key_text, at):
-            evaluation.count("reentry")
-            return None
-    if len(evaluation.state.running) >= MAX_RUNNING:
-        _make_room(evaluation, trigger)
-    name = occurrence_id(key, event.id)
-    chosen = _variant(evaluation, trigger)
-    occurrence = Occurrence(
-        trigger.name, trigger.rule_hash, name, key, key_text, event.id, event, at, chosen, 0, at, at
-    )
-    evaluation.state.running.append(occurrence)
-    _remember_entry(evaluation, trigger, key_text, at)
-    return occurrence
-
-
-def _key(evaluation: Evaluation, trigger: Trigger, event: StoredEvent, context: Context | None) -> Any:
-    """The value of the trigger's `key`, a list if it has several parts."""
-    context = context or evaluation.context(event, None, evaluation.now_ms)
-    values = [part.value(context) for part in trigger.key]
-    for value in values:
-        if value is None or value.__class__ in (list, dict):
-            raise EvaluationError("a key must be a text, a number or a boolean")
-    return values[0] if len(values) == 1 else values
-
-
-def _running_with(evaluation: Evaluation, trigger: Trigger, key_text: str) -> Occurrence | None:
-    for each in evaluation.state.running:
-        if each.key_text == key_text and each.trigger == trigger.name:
-            return each
-    return None
-
-
-def _restart(
-    evaluation: Evaluation, trigger: Trigger, running: Occurrence, event: StoredEvent, at: int
-) -> Occurrence | None:
-    """Starts again with the new event. An entry older than the one of the running occurrence changes nothing."""
-    if trigger.overlap == "ignore":
-        return None
-    if at < running.entered_at:
-        evaluation.count("late")
-        return None
-    running.event, running.entered_at, running.rule_hash = event, at, trigger.rule_hash
-    running.step, running.due, running.wake, running.held, running.since = 0, at, at, False, None
-    _remember_entry(evaluation, trigger, running.key_text, at)
-    return running
-
-
-def _may_enter(evaluation: Evaluation, trigger: Trigger, key_text: str, at: int) -> bool:
-    if trigger.reentry_ms == 0:
-        return True
-    last = evaluation.state.entries.get(trigger.name, {}).get(key_text)
-    return last is None or (trigger.reentry_ms is not None and at >= last + trigger.reentry_ms)
-
-
-def _remember_entry(evaluation: Evaluation, trigger: Trigger, key_text: str | None, at: int) -> None:
-    if key_text is None or trigger.reentry_ms == 0:
-        return
-    keys = evaluation.state.entries.setdefault(trigger.name, {})
-    keys.pop(key_text, None)
-    keys[key_text] = at
-    if len(keys) > MAX_KEYS:
-        evaluation.forgot(trigger.name, "keys")
-        del keys[next(iter(keys))]
-
-
-def _variant(evaluation: Evaluation, trigger: Trigger) -> str | None:
-    if trigger.experiment is None:
-        return None
-    return variant(trigger.experiment.salt, evaluation.state.user_id, dict(trigger.experiment.weights))
-
-
-def _make_room(evaluation: Evaluation, trigger: Trigger) -> None:
-    running = [each for each in evaluation.state.running if each.trigger == trigger.name]
-    if len(running) >= MAX_RUNNING:
-        oldest = running[0]
-        evaluation.count("evicted")
-        evaluation.forgot(trigger.name, "running occurrences")
-        drop_next(evaluation, trigger, oldest, Reason.EVICTED)
-        end(evaluation, oldest)
+from triggers.rules.rule import Branch, Exit, Jump, Send, Step, Trigger, Wait, WaitFor, WaitSlot, WaitUntil
+from triggers.rules.state import Occurrence
 
 
 def end(evaluation: Evaluation, occurrence: Occurrence) -> None:
@@ -131,14 +15,19 @@ def end(evaluation: Evaluation, occurrence: Occurrence) -> None:
     evaluation.state.running = [each for each in evaluation.state.running if each is not occurrence]
 
 
-def end_by_event(evaluation: Evaluation, event: StoredEvent) -> None:
-    """Ends the running occurrences whose `unless` the event matches. An `unless` that fails also drops the send."""
+def end_by_event(evaluation: Evaluation, event: StoredEvent, *, without_user: bool = False) -> None:
+    """Ends the running occurrences whose `unless` the event matches. An `unless` that fails also drops the send.
+
+    An event `without_user` matches only by `same`.
+    """
     for occurrence in [*evaluation.state.running]:
         trigger = evaluation.rule_of(occurrence)
         if trigger is None or event.time_ms < occurrence.entered_at:
             continue
         for pattern in trigger.unless:
             if event.type not in pattern.types or not agree(pattern, occurrence.event, event):
+                continue
+            if without_user and not pattern.same:
                 continue
             context = evaluation.context(event, occurrence, evaluation.now_ms)
             try:
@@ -156,11 +45,24 @@ def end_by_event(evaluation: Evaluation, event: StoredEvent) -> None:
 
 def drop_next(evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence, reason: Reason) -> None:
     """Records a drop of the next send."""
-    following = (step for step in trigger.steps[occurrence.step :] if isinstance(step, Send))
-    send = next(following, None)
+    send = _next_send(trigger.steps, occurrence.step)
     if send is not None:
         verdict = Verdict(DecisionOutcome.DROP, reason)
         sending.record_decision(evaluation, trigger, occurrence, send, verdict)
+
+
+def _next_send(steps: tuple[Step, ...], number: int) -> Send | None:
+    """The first send from a step on, as the rule is written. Of a branch that is behind, it skips the other part."""
+    ahead = set()
+    while number < len(steps):
+        step = steps[number]
+        match step:
+            case Send():
+                return step
+            case Branch(otherwise=second) | WaitFor(then=second):
+                ahead.add(second - 1)  # where a jump over the second part may stand
+        number = step.target if isinstance(step, Jump) and number not in ahead else number + 1
+    return None
 
 
 def advance(evaluation: Evaluation, occurrence: Occurrence) -> bool:
@@ -170,30 +72,68 @@ def advance(evaluation: Evaluation, occurrence: Occurrence) -> bool:
     if trigger is None:
         _end_withdrawn(evaluation, occurrence)
         return False
-    step = trigger.steps[occurrence.step] if occurrence.step < len(trigger.steps) else Exit()
+    step = step_of(trigger, occurrence)
     if not occurrence.held:
         occurrence.since = None
     match step:
         case Send():
             if _settles(evaluation, trigger, occurrence) or not sending.send(evaluation, trigger, occurrence, step):
                 return True
-            occurrence.step += 1
+            if occurrence.step + 1 < len(trigger.steps):
+                occurrence.passes(step.id)
+            return _proceed(evaluation, trigger, occurrence, occurrence.step + 1)
         case Wait() | WaitSlot() | WaitUntil():
             if not waits.begin(evaluation, trigger, occurrence, step):
-                _end_by_error(evaluation, trigger, occurrence)
-                return False
-            occurrence.step += 1
+                return _end_by_error(evaluation, trigger, occurrence)
+            behind = occurrence.step + 1
+            running = _proceed(evaluation, trigger, occurrence, behind)
+            occurrence.step = behind  # jumps wait too: a changed profile finds the wait before the step
+            return running
+        case WaitFor():
+            return _wait_for(evaluation, trigger, occurrence, step)
         case Branch():
             context = evaluation.context(occurrence.event, occurrence, occurrence.due)
             taken = evaluation.holds(trigger.name, "if", step.condition, context)
-            occurrence.step = occurrence.step + 1 if taken else step.otherwise
+            return _proceed(evaluation, trigger, occurrence, occurrence.step + 1 if taken else step.otherwise)
         case Jump(target=target):
-            occurrence.step = target
+            return _proceed(evaluation, trigger, occurrence, target)
         case Exit():
             end(evaluation, occurrence)
             return False
+
+
+def step_of(trigger: Trigger, occurrence: Occurrence) -> Step:
+    """The step that is due next; the end if there is none."""
+    return trigger.steps[occurrence.step] if occurrence.step < len(trigger.steps) else Exit()
+
+
+def _wait_for(evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence, step: WaitFor) -> bool:
+    """Begins the wait; continues if its event is remembered. Only an occurrence that goes its way again (`on_edit`) or
+    settled can remember one from within the wait."""
+    seen = occurrence.seen_at(step.name)
+    if seen is not None and seen <= occurrence.due:
+        return satisfy(evaluation, trigger, occurrence, step)
+    if not waits.wait_for(evaluation, trigger, occurrence, step):
+        return _end_by_error(evaluation, trigger, occurrence)
+    occurrence.step += 1
+    if seen is None or seen > occurrence.due:
+        return True
+    occurrence.due = seen
+    return satisfy(evaluation, trigger, occurrence, step)
+
+
+def satisfy(evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence, step: WaitFor) -> bool:
+    """Continues after a `wait_for` whose event is remembered. Returns whether the occurrence is still running."""
+    assert occurrence.journey is not None
+    occurrence.journey.matched, occurrence.since = step.name, None
+    return _proceed(evaluation, trigger, occurrence, step.then)
+
+
+def _proceed(evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence, step: int) -> bool:
+    """Goes on with a step; ends the occurrence if none is left, so that no entry restarts it. Returns whether it is
+    still running."""
     occurrence.wake = occurrence.due
-    occurrence.step = _after_jumps(trigger, occurrence.step)
+    occurrence.step = _after_jumps(trigger, step)
     if occurrence.step < len(trigger.steps):
         return True
     end(evaluation, occurrence)
@@ -227,15 +167,16 @@ def _end_withdrawn(evaluation: Evaluation, occurrence: Occurrence) -> None:
     end(evaluation, occurrence)
 
 
-def _end_by_error(evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence) -> None:
-    """Ends an occurrence whose wait has no end because its expression failed, so that nobody gets mail by mistake."""
+def _end_by_error(evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence) -> bool:
+    """Ends an occurrence whose wait has no end because its expression failed, so that nobody gets mail by mistake.
+    Returns False."""
     drop_next(evaluation, trigger, occurrence, Reason.CONDITION_ERROR)
     end(evaluation, occurrence)
+    return False
 
 
 def _after_jumps(trigger: Trigger, step: int) -> int:
-    """The first step from `step` on that is no jump. An occurrence with only jumps left ends now, so that no entry
-    restarts it."""
+    """The first step from `step` on that is no jump."""
     while step < len(trigger.steps) and isinstance(jump := trigger.steps[step], Jump):
         step = jump.target
     return step

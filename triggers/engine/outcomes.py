@@ -1,5 +1,6 @@
 """What a delivery outcome changes in a user's state: reservations, suppression and consent. It is an event too."""
 
+from schemas.endpoints import WEBHOOK
 from schemas.outcomes import Outcome
 from schemas.vocabulary import NEVER_ACCEPTED, OutcomeKind
 from triggers.cel.runtime import as_ms
@@ -18,7 +19,7 @@ def reservation_of(state: UserState, outcome: Outcome) -> Reservation | None:
 def outcome_event(outcome: Outcome, reservation: Reservation | None) -> StoredEvent:
     """The outcome as the event `CHANNEL.KIND`, with properties trigger, step, occurrence, url and machine.
 
-    Without a reservation the event names no rule.
+    Without a reservation the event names no rule. A webhook has none: its outcome says the rule and the step.
     """
     properties: dict[str, object] = {"machine": outcome.machine}
     if reservation is not None:
@@ -27,9 +28,11 @@ def outcome_event(outcome: Outcome, reservation: Reservation | None) -> StoredEv
             "step": reservation.step,
             "occurrence": reservation.occurrence,
         }
+    elif outcome.channel == WEBHOOK:
+        properties |= {"trigger": outcome.trigger, "step": outcome.step}
     if outcome.url is not None:
         properties["url"] = outcome.url
-    channel = reservation.channel if reservation is not None else "email"
+    channel = reservation.channel if reservation is not None else outcome.channel
     return StoredEvent(outcome.id, f"{channel}.{outcome.kind.value}", as_ms(outcome.time), outcome.provider, properties)
 
 
@@ -43,9 +46,9 @@ def apply_suppression(evaluation: Evaluation, outcome: Outcome, reservation: Res
     elif outcome.kind is OutcomeKind.REINSTATED:
         state.suppressed = False
     elif outcome.kind is OutcomeKind.UNSUBSCRIBED:
-        # Without a reservation the purpose is unknown, so the user refuses all purposes.
-        granted = [purpose for purpose, each in state.consent.items() if each.granted]
-        purposes = granted if reservation is None else [reservation.purpose]
+        purpose = outcome.purpose if reservation is None else reservation.purpose
+        # An unknown purpose: the user refuses all.
+        purposes = [name for name, each in state.consent.items() if each.granted] if purpose is None else [purpose]
         state.consent |= dict.fromkeys(purposes, StoredConsent(False, as_ms(outcome.time)))
 
 

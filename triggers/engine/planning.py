@@ -1,9 +1,9 @@
 """Plans: when schedules and dates begin their triggers next, for every user with a profile.
 
-A plan is made when the first profile arrives, or when rules with other schedules or dates are first applied to the
-user. It is made again whenever the profile changes, and moves from slot to slot. The id of what begins is its local
-date, and no source begins anything twice for one date (settled case 10). Slots missed in an outage are reached one
-after the other, so that the age of each is checked.
+A plan is made when the first profile arrives, or when rules of another `plan_version` are first applied to the user. It
+is made again whenever the profile changes, and moves from slot to slot. The id of what begins is its local date, and no
+source begins anything twice for one date (settled case 10). Slots missed in an outage are reached one after the other,
+so that the age of each is checked.
 """
 
 from datetime import date, timedelta
@@ -22,13 +22,6 @@ DATE = "date.reached"
 _DAY_0 = date(1970, 1, 1)
 _REMEMBERED_DAYS = 3
 """How many local dates can be the current one at one instant: zones are at most 26 hours apart."""
-
-
-def refresh(evaluation: Evaluation) -> None:
-    """Plans again if the plans are of another version of the schedules and dates."""
-    state = evaluation.state
-    if state.plan_version != evaluation.rules.plan_version and state.profiled:
-        plan(evaluation)
 
 
 def plan(evaluation: Evaluation, *, moved: bool = False) -> None:

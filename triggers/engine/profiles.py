@@ -9,10 +9,13 @@ from triggers.rules.state import StoredConsent, User, UserState
 
 
 def replace_profile(state: UserState, profile: Profile, now_ms: int) -> None:
-    """Replaces what is known of the user. A new address is not suppressed."""
+    """Replaces what is known of the user, but for a pause that the profile does not name: backends that publish whole
+    profiles do not know of it. A new address is not suppressed."""
     state.user = User(state.user_id, profile.zone, profile.locale, profile.attributes)
     state.profiled = True
     _replace_consent(state, profile)
+    if profile.paused_until is not None:
+        state.paused_until = as_ms(profile.paused_until)
     digest = _digest(profile.address)
     if digest != state.address_digest:
         state.suppressed = False

@@ -18,7 +18,7 @@ from schemas.vocabulary import DecisionOutcome, Gate, Reason
 from triggers.cel.runtime import as_time
 
 
-class Answer(Struct, eq=False):
+class AnswerRecord(Struct, eq=False):
     """One gate's answer. `limit_ms` is a limit that is an instant; `until_ms` is when the gate would pass.
 
     A `shared` answer is given many times and never changes, so its JSON is written once.
@@ -90,6 +90,8 @@ class CommandFields(Struct, eq=False):
     data: dict[str, Any]
     expires_ms: int
     priority: int
+    brand: str | None = None
+    budgets: list[dict[str, Any]] | None = None
 
 
 class DecisionRecord(Struct, eq=False):
@@ -105,7 +107,7 @@ class DecisionRecord(Struct, eq=False):
     at_ms: int
     due_ms: int | None
     event_ids: list[str]
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[AnswerRecord] = field(default_factory=list)
     inputs: dict[str, Any] = field(default_factory=dict)
     command_fields: CommandFields | None = None
     command_id: str | None = None
@@ -174,7 +176,11 @@ class DecisionRecord(Struct, eq=False):
         fields["template_hash"] = command.template_hash
         if command.variant is not None:
             fields["variant"] = command.variant
+        if command.brand is not None:
+            fields["brand"] = command.brand
         fields["purpose"] = command.purpose
+        if command.budgets is not None:
+            fields["budgets"] = command.budgets
         fields["data"] = command.data
         fields["decided_at"] = time(self.at_ms)
         fields["expires_at"] = time(command.expires_ms)

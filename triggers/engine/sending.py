@@ -1,5 +1,6 @@
 """Decides one send: asks the gates, evaluates its data, records the decision and counts it."""
 
+from functools import lru_cache
 from typing import Any
 
 from schemas.addresses import plain_address
@@ -12,7 +13,8 @@ from triggers.engine.gates.dedupe import recorded_key
 from triggers.engine.gates.request import GateRequest, Verdict
 from triggers.engine.gates.table import ask
 from triggers.engine.records import CommandFields, DecisionRecord
-from triggers.rules.rule import Send, Trigger
+from triggers.measures.shapes import Rolling
+from triggers.rules.rule import Send, SendBudget, Trigger
 from triggers.rules.state import Occurrence, OpenGoal
 
 MAX_COMMAND_IDS = 128
@@ -36,7 +38,7 @@ def send(evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence, step:
     if content is not None:
         name = request.command_id
         if verdict.outcome is DecisionOutcome.SEND:
-            record.command_fields = _command_fields(trigger, occurrence, step, name, content)
+            record.command_fields = _command_fields(evaluation, trigger, occurrence, step, name, content)
             record.command_id = name
         _remember(evaluation, trigger, occurrence, step, verdict.outcome, name)
     occurrence.due, occurrence.held, occurrence.since = moment, False, None
@@ -84,7 +86,7 @@ def _address(text: str) -> str:
 
 
 def _command_fields(
-    trigger: Trigger, occurrence: Occurrence, step: Send, name: str, content: _Content
+    evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence, step: Send, name: str, content: _Content
 ) -> CommandFields:
     return CommandFields(
         name,
@@ -93,26 +95,39 @@ def _command_fields(
         step.template,
         step.template_hash,
         occurrence.variant,
-        trigger.purpose,
+        trigger.consent,
         content[0],
         occurrence.due + trigger.expires_ms,
         trigger.priority,
+        trigger.brand,
+        _budgets(trigger.budgets, evaluation.default_zone.key) if trigger.budgets and not step.is_webhook else None,
     )
+
+
+@lru_cache(maxsize=256)
+def _budgets(budgets: tuple[SendBudget, ...], zone: str) -> list[dict[str, Any]]:
+    """The budgets as commands carry them. A calendar window is that of the project's default zone."""
+    found = []
+    for each in budgets:
+        window = {"per_ms": each.window.ms} if isinstance(each.window, Rolling) else {"unit": each.window.unit}
+        zoned = {} if isinstance(each.window, Rolling) else {"zone": zone}
+        found.append({"name": each.name, "max": each.maximum, **window, **zoned})
+    return found
 
 
 def _remember(
     evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence, step: Send, outcome: DecisionOutcome, name: str
 ) -> None:
-    """Reserves a place in the caps, remembers the command's id, and opens the goal."""
+    """Remembers the command's id; of a message, reserves a place in the caps and opens the goal."""
     state = evaluation.state
-    reserve(evaluation, trigger, occurrence, step, str(outcome), name)
+    if not step.is_webhook:
+        reserve(evaluation, trigger, occurrence, step, str(outcome), name)
     sent = outcome is DecisionOutcome.SEND
-    ids = state.sent.setdefault(trigger.name if sent else recorded_key(outcome, trigger.name), [])
-    ids.append(name)
+    ids = state.remember_command(trigger.name if sent else recorded_key(outcome, trigger.name), name)
     if len(ids) > MAX_COMMAND_IDS:
         evaluation.forgot(trigger.name, "command ids")
         del ids[:-MAX_COMMAND_IDS]
-    if trigger.goal is not None and outcome is not DecisionOutcome.SHADOW:
+    if trigger.goal is not None and outcome is not DecisionOutcome.SHADOW and not step.is_webhook:
         goals = [goal for goal in state.goals if goal.until >= evaluation.now_ms]
         for goal in goals[: -MAX_GOALS + 1]:
             evaluation.forgot(goal.trigger, "goals")
@@ -142,9 +157,13 @@ def record_decision(
         inputs["zone_given"] = evaluation.state.user.zone or ""
     if occurrence.variant is not None:
         inputs["variant"] = occurrence.variant
+    if step.is_webhook:
+        inputs["endpoint"] = step.template
     event_ids = [occurrence.event.id]
     if occurrence.began != occurrence.event.id:
         event_ids.insert(0, occurrence.began)
+    if occurrence.has_match:
+        event_ids.append(occurrence.matched.id)
     record = DecisionRecord(
         trigger.name,
         trigger.rule_hash,

@@ -5,7 +5,7 @@ At one instant crossings go first, then segments, then schedules and dates, then
 
 from collections.abc import Iterable
 
-from triggers.engine import journeys, levels, planning, segments
+from triggers.engine import edited_rules, entries, journeys, levels, planning, segments
 from triggers.engine.evaluation import Evaluation
 from triggers.rules.state import Occurrence, UserState
 
@@ -25,7 +25,7 @@ def fire(
 
     Crossings in `fed`, which an event at `event_ms` is about to move, fire only if they are due before that event.
     """
-    planning.refresh(evaluation)
+    edited_rules.adopt(evaluation)
     due_before = limit_ms + 1 if inclusive else limit_ms
     fed_before = due_before if event_ms is None else min(due_before, event_ms)
     begin = (_cross, _evaluate_segment, _reach)
@@ -60,7 +60,7 @@ def begin_moves(evaluation: Evaluation, moves: Iterable[segments.Move]) -> list[
     """Begins what crossings and segments begin; returns the occurrences."""
     begun: list[Occurrence] = []
     for trigger, entry in moves:
-        add_once(begun, journeys.begin(evaluation, trigger, entry, entry.time_ms))
+        add_once(begun, entries.begin(evaluation, trigger, entry, entry.time_ms))
     return begun
 
 
@@ -128,7 +128,7 @@ def _cross(evaluation: Evaluation, name: str) -> None:
         return
     crossed = levels.cross(evaluation, rule, level)
     if crossed is not None:
-        journeys.begin(evaluation, rule.trigger, crossed, crossed.time_ms)
+        entries.begin(evaluation, rule.trigger, crossed, crossed.time_ms)
 
 
 def _evaluate_segment(evaluation: Evaluation, key: str) -> None:
@@ -139,4 +139,4 @@ def _reach(evaluation: Evaluation, name: str) -> None:
     """The moment of a schedule or date has come."""
     clock = evaluation.rules.clocks[name]
     entry = planning.reach(evaluation, clock)
-    journeys.begin(evaluation, clock.trigger, entry, entry.time_ms)
+    entries.begin(evaluation, clock.trigger, entry, entry.time_ms)

@@ -5,7 +5,7 @@ from triggers.engine.dates import local_date
 from triggers.engine.evaluation import Evaluation
 from triggers.measures.local_time import slot_after
 from triggers.measures.shapes import MAX_DURATION_MS, MS
-from triggers.rules.rule import AnyWait, Trigger, Wait, WaitSlot, WaitUntil
+from triggers.rules.rule import AnyWait, Step, Trigger, Wait, WaitFor, WaitSlot, WaitUntil
 from triggers.rules.state import Occurrence
 
 
@@ -25,6 +25,31 @@ def begin(evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence, wait
     return True
 
 
+def wait_for(evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence, step: WaitFor) -> bool:
+    """Sets when the wait for an event is over if the event does not come. Returns False as `begin` does.
+
+    With `settle` it is over that much later, and what happened until it was due still counts.
+    """
+    since = occurrence.due
+    if not begin(evaluation, trigger, occurrence, step.up_to):
+        return False
+    occurrence.since, occurrence.wake = since, occurrence.due + trigger.settle_ms
+    return True
+
+
+def current(trigger: Trigger, occurrence: Occurrence) -> Step | None:
+    """The step before the one that is due, which is the wait that the occurrence is in if it is in one."""
+    return trigger.steps[occurrence.step - 1] if 0 < occurrence.step <= len(trigger.steps) else None
+
+
+def awaits(trigger: Trigger, occurrence: Occurrence) -> WaitFor | None:
+    """The `wait_for` step that the occurrence is in; None if it is in none."""
+    if occurrence.since is None or occurrence.held:
+        return None
+    step = current(trigger, occurrence)
+    return step if isinstance(step, WaitFor) else None
+
+
 def apply_profile(evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence, *, moved: bool) -> bool:
     """Computes again when the next step is due, after the profile changed; `moved` if its zone changed. Returns False
     as `begin` does.
@@ -33,7 +58,10 @@ def apply_profile(evaluation: Evaluation, trigger: Trigger, occurrence: Occurren
     """
     if occurrence.since is None:
         return True
-    wait = trigger.steps[occurrence.step - 1] if occurrence.step <= len(trigger.steps) else None
+    step = current(trigger, occurrence)
+    if isinstance(step, WaitFor) and occurrence.due < evaluation.now_ms:  # it only settles
+        return True
+    wait = step.up_to if isinstance(step, WaitFor) else step
     if isinstance(wait, WaitSlot) and moved and wait.schedule.zone is None:
         occurrence.due = slot_after(wait.schedule, evaluation.zone(), max(occurrence.since, evaluation.now_ms - 1))[0]
     elif isinstance(wait, WaitUntil):
@@ -41,7 +69,7 @@ def apply_profile(evaluation: Evaluation, trigger: Trigger, occurrence: Occurren
         if due is None:
             return False
         occurrence.due = due
-    occurrence.wake = occurrence.due
+    occurrence.wake = occurrence.due + (trigger.settle_ms if isinstance(step, WaitFor) else 0)
     return True
 
 

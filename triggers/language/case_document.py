@@ -33,21 +33,31 @@ def _case(document: DocumentReader, node: Node, sends: frozenset[str], *, recurs
         message = "missing key `until` in a case of a rule that recurs by the clock"
         document.report.add(node.index, "missing-key", message, 'as in until: "+7d 00:00"')
 
+    others = mapping.optional("with", lambda n: _others(document, n, ends="until" in mapping), ())
+
     def expected(document: DocumentReader, node: Node) -> CaseExpectation:
-        return _expected(document, node, sends)
+        return _expected(document, node, sends, others)
 
     return Case(
         name=mapping.required("name", lambda n: values.text(n, "name"), "", "name: at once"),
         start=mapping.declared("start", lambda n: _time(n, start=True)),
         user=mapping.declared("user", lambda n: _user(document, n)),
         given=mapping.required("given", lambda n: _lines(document, n, "given", _given), ()),
-        expect=mapping.required(
-            "expect", lambda n: _lines(document, n, "expect", lambda p, i: _expected(p, i, sends)), ()
-        ),
+        expect=mapping.required("expect", lambda n: _lines(document, n, "expect", expected), ()),
         until=mapping.optional("until", _time, None),
         policies=mapping.optional("policies", lambda n: _policies(document, n), ()),
         line=_line(document, node),
+        others=others,
     )
+
+
+def _others(document: DocumentReader, node: Node, *, ends: bool) -> tuple[str, ...]:
+    def other(item: Node) -> str:
+        name = values.name(item, "a rule's name")
+        document.references.others.append((name, item.index, ends))
+        return name
+
+    return values.several(document.report, node, other)
 
 
 def _line(document: DocumentReader, node: Node) -> int:
@@ -92,7 +102,7 @@ def _at(node: Node, what: str, example: str) -> tuple[str, str, Node, MappingNod
 def _given(document: DocumentReader, node: Node) -> CaseInput:
     at, what, value, whole = _at(node, "a given line", '{at: "10:00", signed_up: {}}')
     if what == "all":
-        raise Problem(whole.keys[what].index, "not-yet", "events without a user are not yet supported")
+        return _given_to_all(document, at, value, _line(document, node))
     if not isinstance(value, MappingNode):
         named = value.text if what in ("event", "type") and isinstance(value, ScalarNode) else ""
         hint = f"the event's name is the key, as in {named}: {{}}" if named else "{} where it has none"
@@ -101,17 +111,35 @@ def _given(document: DocumentReader, node: Node) -> CaseInput:
     if what == "user":
         _check(document, value, _OF_PROFILE)
         return CaseInput(at, None, properties, _line(document, node))
-    document.references.case_events.append((values.name(whole.keys[what], "an event's name"), whole.keys[what].index))
-    document.references.given.append((what, value))
+    _note_event(document, whole.keys[what], value)
     return CaseInput(at, what, properties, _line(document, node))
 
 
-def _expected(document: DocumentReader, node: Node, sends: frozenset[str]) -> CaseExpectation:
+def _given_to_all(document: DocumentReader, at: str, node: Node, line: int) -> CaseInput:
+    """`all: {EVENT: {…}}`: an event without a user."""
+    events = values.mapping_items(node, "`all`", "all: {restocked: {sku: a}}")
+    name, place, value = events[0] if len(events) == 1 else ("", None, None)
+    if place is None or not isinstance(value, MappingNode):
+        raise values.wrong(node, "`all`", "one event with its properties", "as in all: {restocked: {sku: a}}")
+    _note_event(document, place, value)
+    return CaseInput(at, name, {key: plain_value(item) for key, item in value.items.items()}, line, without_user=True)
+
+
+def _note_event(document: DocumentReader, place: ScalarNode, value: MappingNode) -> None:
+    name = values.name(place, "an event's name")
+    document.references.case_events.append((name, place.index))
+    document.references.given.append((name, value))
+
+
+def _expected(document: DocumentReader, node: Node, sends: frozenset[str], others: tuple[str, ...]) -> CaseExpectation:
     at, what, value, whole = _at(node, "an expected line", '{at: "10:00", send: welcome}')
     line = _line(document, node)
     if what == "send":
         step = values.name(value, "a step's id")
-        if step not in sends and not document.sends_incomplete:
+        other = next((name for name in others if step.startswith(f"{name}/")), None)
+        if step not in sends and other is not None:
+            document.references.their_sends.append((other, step.removeprefix(f"{other}/"), value.index))
+        elif step not in sends and not document.sends_incomplete:
             message = f"this rule has no send {quoted(step)}"
             raise Problem(value.index, "invalid-value", message, nearest(step, sends))
         return CaseExpectation(at, "send", step, line)

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal, TypeVar
 
@@ -24,7 +24,7 @@ CODES: dict[str, str] = {
     "yaml-key": "a key that is not text",
     "yaml-text": "characters that a rule file must not hold",
     "yaml-limit": "a file too large or too deeply nested",
-    "kind": "a document that is none of the five kinds",
+    "kind": "a document that is of no kind",
     "unknown-key": "a key that the language does not have",
     "missing-key": "a key that must be written",
     "conflict": "keys that exclude each other",
@@ -37,6 +37,7 @@ CODES: dict[str, str] = {
     "invalid-period": "not a period",
     "invalid-schedule": "not a schedule",
     "invalid-zone": "not a time zone",
+    "invalid-mailbox": "not one mailbox",
     "invalid-value": "a value outside its range",
     "invalid-time": "not a time of a case",
     "unknown-score": "a score that no document defines",
@@ -46,14 +47,20 @@ CODES: dict[str, str] = {
     "segment-score": "a score in a segment that is not compared with a number",
     "unknown-template": "a template that does not exist",
     "unknown-policy": "a policy that no document defines",
+    "unknown-trigger": "a rule that no document defines",
+    "unknown-brand": "a brand that no document defines",
+    "unknown-endpoint": "an endpoint that no document defines",
+    "plain-http": "an endpoint whose requests anybody on their way can read",
     "duplicate-document": "two documents of one kind and name",
     "duplicate-step": "two sends of one rule under one id",
     "no-properties": "a property of an event that a crossing does not have",
+    "occurrence-field": "a field of `occurrence` that the rule never fills",
     "cel-syntax": "an expression that cannot be read",
     "cel-name": "a name that an expression cannot use here",
     "cel-type": "an operation that does not fit its operands",
     "cel-limit": "an expression too long or too deeply nested",
     "negated-optional": "a field negated without `has()`",
+    "whole-quotient": "a division of two whole numbers, whose result is cut",
     "never-fires": "a rule, or what begins it, that can never send",
     "cap-unreachable": "a cap that can never be reached",
     "unheard-event": "an event in a case that no rule listens to, with a name close to one that a rule does",
@@ -61,7 +68,8 @@ CODES: dict[str, str] = {
     "score-as-attribute": "an attribute in a case with the name of a score, which no expression reads",
     "empty-file": "a rule file without a document",
     "unused-policy": "a policy that no trigger obeys",
-    "unused-definition": "a score, metric or segment that nothing reads",
+    "unused-definition": "a score, metric, segment, brand or endpoint that nothing uses",
+    "unaligned-domain": "a brand whose mails another domain signs than the sender's, or one above or below it",
     "event-never-given": "an event that a document listens to, and that no case gives",
     "misspelt-purpose": "a purpose that only one trigger has, with a name close to another's",
     "lone-purpose": "a purpose that no other trigger has",
@@ -72,30 +80,37 @@ CODES: dict[str, str] = {
     "unknown-event": "an event that the catalogue does not have",
     "unknown-property": "a property that the catalogue's event does not have",
     "property-type": "a property compared or given as another type than the catalogue says",
+    "never-heard": "an event without a user, where only events of users are heard",
+    "broadcast": "an event without a user that a rule waits for",
     "duplicate-event": "an event that two catalogues describe differently",
     "not-read": "a file that looks like a rule or a template, and is not read",
     "duplicate-template": "two templates of one name, in any folders",
     "unused-template": "a template that no rule sends",
     "template-invalid": "a template that cannot be used",
     "template-variable": "a variable that a template uses and `data` does not give",
+    "missing-signing-key": "a brand's DKIM key that the settings of delivery on this machine do not name",
     "template-attribute": "a user's attribute that a template shows without testing whether it exists",
 }
 WARNINGS = frozenset(
     {
-        *("negated-optional", "never-fires", "cap-unreachable", "unheard-event", "nested-properties"),
-        *("score-as-attribute", "template-attribute", "allow"),
+        *("negated-optional", "whole-quotient", "never-fires", "cap-unreachable", "unheard-event", "nested-properties"),
+        *("score-as-attribute", "template-attribute", "allow", "plain-http"),
         *("unused-policy", "unused-definition", "event-never-given", "misspelt-purpose", "empty-file"),
-        *("not-read", "unused-template"),
+        *("not-read", "unused-template", "unknown-template", "unaligned-domain", "missing-signing-key"),
+        "never-heard",
     }
 )
 """Codes of findings with which rules load all the same."""
-NOTES = frozenset({"order-sensitive", "costly-expression", "lone-purpose", "memory-bound"})
+REFUSED_IN_PUBLICATION = frozenset({"unknown-template"})
+"""Codes of warnings with which rules can be tried out and not be published."""
+NOTES = frozenset({"order-sensitive", "costly-expression", "lone-purpose", "memory-bound", "broadcast"})
 """Codes that say how a rule behaves; nothing is wrong."""
 BESIDE_RULES = frozenset(
     {
         "unknown-event",
         "unknown-property",
         "property-type",
+        "never-heard",
         "duplicate-event",
         "not-read",
         "duplicate-template",
@@ -103,9 +118,10 @@ BESIDE_RULES = frozenset(
         "template-invalid",
         "template-variable",
         "template-attribute",
+        "missing-signing-key",
     }
 )
-"""Codes that only `check` reports, from an event catalogue and from templates; loading ignores them."""
+"""Codes that only `check` reports, from an event catalogue, templates and keys; loading ignores them."""
 
 _EXCERPT_WIDTH = 120
 
@@ -133,6 +149,8 @@ class Diagnostic:
     """The rule that a note is about, where several such notes are shown as one."""
     other_path: str = field(default="", compare=False)
     """The file of the other document or template, where two have one name."""
+    refused: bool = field(default=False, compare=False)
+    """Whether it is an error though its code is a warning's: see `in_publication`."""
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}:{self.column}: {self.severity}: {self.message} [{self.code}]"
@@ -140,7 +158,7 @@ class Diagnostic:
     @property
     def is_warning(self) -> bool:
         """Whether the file loads all the same."""
-        return self.code in WARNINGS
+        return self.code in WARNINGS and not self.refused
 
     @property
     def severity(self) -> Literal["error", "warning", "note"]:
@@ -155,6 +173,11 @@ class Diagnostic:
         if self.hint:
             parts.append(f"  hint: {self.hint}")
         return "\n".join(parts)
+
+
+def in_publication(found: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """The findings in rules that are to be published, where some warnings are errors."""
+    return [replace(each, refused=each.code in REFUSED_IN_PUBLICATION) for each in found]
 
 
 class InvalidRules(UserError):

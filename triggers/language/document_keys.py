@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 
 from schemas.commands import DEFAULT_PRIORITY, MAX_PRIORITY
+from schemas.endpoints import MAX_HEADERS, MAX_RETRIES, MAX_SECRETS, METHODS
 from triggers.language.declarations import Key, RecordShape
 from triggers.language.shape_keys import DISTINCT, EVENT, SCORE_NUMBER, SUM, WHERE
 
 _CAP = Key("cap", "[CAP]", "how many sends a window of time allows.")
 _QUIET = Key("quiet", "[PERIOD]", "when nothing goes out.")
 _HOLDOUT = Key("holdout", "PERCENT", "this share of users passes every gate, and is recorded instead of mailed.", "0%")
+_BUDGET = Key("budget", "BUDGET", "how many commands go out in a window, over all users. Delivery holds the others.")
 
 TRIGGER = RecordShape(
     "A rule: what begins it, what ends it, and what it sends.",
@@ -18,7 +20,7 @@ TRIGGER = RecordShape(
         Key("description", "TEXT", "why the rule exists."),
         Key("mode", "MODE", "what a passed decision does; a change takes effect at once.", "live"),
         Key("purpose", "NAME", "the consent it needs; `transactional` needs none.", required=True),
-        Key("brand", "NAME", "the sender's identity; consent is then for `brand/purpose`.", absent="none", later=True),
+        Key("brand", "NAME", "the sender's identity; consent is then for `brand/purpose`.", absent="none"),
         Key("on", "[SOURCE]", "what begins an occurrence: any of several sources.", required=True),
         Key(
             "key",
@@ -28,8 +30,8 @@ TRIGGER = RecordShape(
         ),
         Key(
             "overlap",
-            "restart | ignore | later gather",
-            "a new entry while its key runs: start over with it, or drop it.",
+            "restart | ignore | gather",
+            "a new entry while its key runs: start over with it, drop it, or add it to `occurrence.events`.",
             "restart",
         ),
         Key(
@@ -42,6 +44,7 @@ TRIGGER = RecordShape(
         Key("unless", "[PATTERN]", "ends the occurrence at any moment up to and including the last send."),
         Key("when", "EXPR", "evaluated at every send, at the moment of its decision.", "true"),
         _CAP,
+        _BUDGET,
         _QUIET,
         Key("expires", "DURATION", "a send that is not decided this long after it was due is dropped.", "1d"),
         Key("max_age", "DURATION", "checked at entry: an older event changes state and begins nothing.", "24h"),
@@ -57,7 +60,12 @@ TRIGGER = RecordShape(
         Key("goal", "GOAL", "counted after each send or holdout; it measures and stops nothing."),
         Key("send", "SEND", "the only message."),
         Key("steps", "list STEP", "a journey with several steps.", size=(1, 50)),
-        Key("on_edit", "pin | later follow", "running occurrences keep the steps they began with.", "pin"),
+        Key(
+            "on_edit",
+            "pin | follow",
+            "what an edit does to running occurrences: they keep the text they began with, or follow the newest.",
+            "pin",
+        ),
         Key("cases", "list CASE", "examples that `ebbtide test` runs."),
     ),
     (("send", "steps"),),
@@ -95,14 +103,51 @@ SEGMENT = RecordShape(
     ),
 )
 POLICY = RecordShape(
-    "What rules of a purpose or channel obey besides their own keys.",
+    "What rules of a purpose, brand or channel obey besides their own keys.",
     (
         Key("policy", "NAME", "the policy's name.", required=True),
         Key("for", "FOR", "the rules that obey: all that is given must match. `{}` is every rule.", required=True),
         _CAP,
+        _BUDGET,
         _QUIET,
         _HOLDOUT,
         Key("expires", "DURATION", "the smallest of the rule's and its policies' holds."),
+    ),
+)
+BRAND = RecordShape(
+    "A sender's identity. Its rules need the consent `brand/purpose`, and no other.",
+    (
+        Key("brand", "NAME", "its name, without `/` and `:`, at most 63 characters.", required=True),
+        Key("from", "MAILBOX", "the sender of its mails; a template's own `from` goes before it.", required=True),
+        Key("reply_to", "MAILBOX", "where answers go; a template's own `reply_to` goes before it."),
+        Key("dkim", "DKIM", "the key that signs its mails.", absent="those of the sender's domain"),
+        Key(
+            "list_id",
+            "DOMAIN",
+            "the domain under which its lists are named: `PURPOSE.DOMAIN` in List-Id.",
+            absent="the signing domain",
+        ),
+        Key("templates", "NAME", "a folder; its templates go before those of the same name elsewhere.", absent="none"),
+    ),
+)
+
+ENDPOINT = RecordShape(
+    "Where webhooks go: a URL, with its secrets and limits.",
+    (
+        Key("endpoint", "NAME", "the endpoint's name.", required=True),
+        Key("url", "URL", "where the requests go.", required=True),
+        Key("method", " | ".join(METHODS), "the request's method.", "post"),
+        Key(
+            "secrets",
+            "[NAME]",
+            "the secrets that sign each request; two while one is exchanged for the other.",
+            size=(1, MAX_SECRETS),
+            required=True,
+        ),
+        Key("headers", "map HEADER", "more headers.", size=(0, MAX_HEADERS)),
+        Key("timeout", "DURATION", "how long an answer may take.", "15s"),
+        Key("retries", f"0..{MAX_RETRIES}", "how often a request is sent again that was not taken.", "12"),
+        Key("rate", "RATE", "the most requests, over all workers.", absent="none"),
     ),
 )
 
@@ -112,5 +157,7 @@ KINDS: Mapping[str, RecordShape] = {
     "metric": METRIC,
     "segment": SEGMENT,
     "policy": POLICY,
+    "brand": BRAND,
+    "endpoint": ENDPOINT,
 }
 """The documents by the key that each begins with."""

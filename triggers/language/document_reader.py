@@ -1,7 +1,8 @@
 """Reads one document: its patterns and expressions, and the names that it expects others to define."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
+from schemas.brands import Brand
 from triggers.cel.conditions import Condition
 from triggers.cel.types import ROOTS
 from triggers.language import keys, values
@@ -18,11 +19,14 @@ ENTRY = ("event", "user", "score", "metric", "segment", "now")
 class DocumentReader:
     """What the parts of one document share while they are read."""
 
-    def __init__(self, report: Report, templates: dict[str, str]) -> None:
+    def __init__(self, report: Report, templates: Mapping[str, str], brands: Mapping[str, Brand]) -> None:
         self.report = report
         self.references = References()
         self.expressions = Expressions(report, self.references)
         self.templates = templates
+        self.brands = brands
+        self.folder = ""
+        """The folder of the trigger's brand, whose templates go before others."""
         self.only_crossings = False
         """Whether only crossings and the clock begin the trigger, which have no event's properties."""
         self.grouped: frozenset[str] = frozenset()
@@ -36,11 +40,26 @@ class DocumentReader:
         """A reader of a mapping of one of these shapes; raises Problem for another node."""
         return MappingReader(self.report, node, what, keys.keys(*shapes, later=later), example)
 
+    def brand(self, node: Node) -> str:
+        """The name of a brand that another document is expected to define."""
+        name = values.name(node, "a brand's name")
+        self.references.brands.append((name, node.index))
+        return name
+
+    def template(self, name: str) -> str:
+        """The template that a name means: that of the brand's folder, if it has one of this name."""
+        own = f"{self.folder}/{name}" if self.folder else name
+        return own if own in self.templates else name
+
     def pattern(self, node: Node, what: str, roots: Collection[str], *, same: bool = False) -> Pattern:
         """An event by name, or `{event, where, same}`."""
         if isinstance(node, ScalarNode):
             return Pattern((self._event(node),))
-        return self.pattern_keys(self.mapping(node, what, "EVENT", later=() if same else ("same",)), roots)
+        known = len(self.references.events)
+        pattern = self.pattern_keys(self.mapping(node, what, "EVENT", later=() if same else ("same",)), roots)
+        if pattern.same:
+            self.references.by_same.update(index for _, index in self.references.events[known:])
+        return pattern
 
     def pattern_keys(self, mapping: MappingReader, roots: Collection[str]) -> Pattern:
         """The keys `event`, `where` and `same` of a mapping."""
@@ -77,3 +96,9 @@ class DocumentReader:
                 message = f"`event.{field}`: no event begins this rule, so there are no properties"
                 hint = "event.id and event.time are there; what was counted is `score.NAME` or `metric.NAME.count`"
                 self.report.add(use.node.place_of(offset), "no-properties", message, hint)
+
+    def check_occurrence_field(self, name: str, why: str, hint: str) -> None:
+        """Reports expressions that read a field of `occurrence` which the rule never fills."""
+        for use in self.expressions.uses:
+            if (offset := use.condition.code.occurrence.get(name)) is not None:
+                self.report.add(use.node.place_of(offset), "occurrence-field", f"`occurrence.{name}`: {why}", hint)

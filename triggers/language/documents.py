@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from schemas.brands import Brand
 from triggers.language.diagnostics import Report
 from triggers.language.expressions import ExpressionUse
 from triggers.language.yaml_tree import MappingNode, SequenceNode
@@ -35,3 +36,10 @@ class PolicyDocument(_Document):
     """One policy."""
 
     policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class BrandDocument(_Document):
+    """One brand."""
+
+    brand: Brand

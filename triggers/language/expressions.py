@@ -33,8 +33,16 @@ class References:
     segments: list[tuple[str, int]] = field(default_factory=list)
     templates: list[tuple[str, int]] = field(default_factory=list)
     policies: list[tuple[str, int]] = field(default_factory=list)
+    others: list[tuple[str, int, bool]] = field(default_factory=list)
+    """Rules that take part in a case: (name, index, whether the case has an end)."""
+    their_sends: list[tuple[str, str, int]] = field(default_factory=list)
+    """Sends of such rules that a case expects: (rule, step, index)."""
+    brands: list[tuple[str, int]] = field(default_factory=list)
+    endpoints: list[tuple[str, int]] = field(default_factory=list)
     events: list[tuple[str, int]] = field(default_factory=list)
     """Events that the document listens to."""
+    by_same: set[int] = field(default_factory=set)
+    """The indexes of those that an `unless` or a `wait_for` hears by `same`."""
     case_events: list[tuple[str, int]] = field(default_factory=list)
     """Events that its cases give or expect."""
     same: list[tuple[tuple[str, ...], str, int]] = field(default_factory=list)
@@ -77,6 +85,10 @@ class Expressions:
         self.references.segments += [(segment, node.index) for segment in sorted(code.segments)]
         self.uses.append(ExpressionUse(condition, node, arriving, events))
         self._warn_of_negations(node, what)
+        for offset in code.whole_quotients:
+            hint = "for a fraction, write one as a fraction, as in 2.0 or double(…)"
+            message = f"{what}: the quotient of two whole numbers is cut to a whole one"
+            self.report.add(node.place_of(offset), "whole-quotient", message, hint)
         return condition
 
     def _warn_of_negations(self, node: ScalarNode, what: str) -> None:

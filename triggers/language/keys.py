@@ -17,6 +17,12 @@ SHAPES: Mapping[str, Shape] = {**_SHAPES, **SCALARS}
 """Every shape that a key can take, by its name."""
 
 
+KEYS_OF_KINDS: Mapping[str, frozenset[str]] = {
+    kind: frozenset(key.name for key in shape.keys) for kind, shape in KINDS.items()
+}
+"""The keys of each document, by the key that it begins with."""
+
+
 def record(name: str) -> RecordShape:
     """The mapping of a kind of document or of a shape."""
     found = KINDS[name] if name in KINDS else SHAPES[name]

@@ -11,6 +11,7 @@ _WHEN = f"{_ONE_EXPRESSION}: `when`, asked at the send, or `where` of an event i
 _WHERE = f"{_ONE_EXPRESSION}: `where`, as in {{event: order_completed, where: event.total > 20}}"
 _NAME = "the first key is the name, as in trigger: welcome"
 _IN_WHEN = "write it in `when`, as in when: segment.NAME; with on: {enters: NAME} it begins the rule"
+_IN_DKIM = "write it in `dkim`, as in dkim: {domain: shop.example, selector: autumn}"
 
 OTHER_TOOLS: Mapping[str, Mapping[str, str]] = {
     "trigger": {
@@ -18,7 +19,8 @@ OTHER_TOOLS: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(("if", "where", "condition", "filter", "require"), "when"),
         **dict.fromkeys(("filters", "conditions", "criteria", "match", "rules"), _WHEN),
         **dict.fromkeys(("template", "mail", "email", "message"), "send"),
-        **dict.fromkeys(("wait", "delay", "wait_for", "in"), "after"),
+        **dict.fromkeys(("wait", "delay", "in"), "after"),
+        "wait_for": "it is a step: write it in `steps`, as in steps: [{wait_for: NAME, up_to: 2d}, …]",
         **dict.fromkeys(("limit", "cooldown", "frequency", "throttle", "rate_limit", "frequency_cap", "max"), "cap"),
         **dict.fromkeys(("test", "example", "fixtures"), "cases"),
         **dict.fromkeys(("consent", "category", "topic", "subscription"), "purpose"),
@@ -32,6 +34,8 @@ OTHER_TOOLS: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(("ttl", "expire", "deadline", "timeout"), "expires"),
         **dict.fromkeys(("control_group", "hold_out"), "holdout"),
         **dict.fromkeys(("subject", "preheader", "from", "reply_to", "sender"), _FRONT_MATTER),
+        **dict.fromkeys(("tenant", "identity", "sender_identity", "workspace"), "brand"),
+        **dict.fromkeys(("max_sends", "send_limit", "circuit_breaker", "breaker"), "budget"),
         **dict.fromkeys(("every", "schedule", "cron", "at"), _ON_SCHEDULE),
         **dict.fromkeys(("name", "title", "id"), _NAME),
         **dict.fromkeys(("audience", "recipients", "list", "cohort"), _IN_WHEN),
@@ -62,7 +66,9 @@ OTHER_TOOLS: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(("condition", "branch", "when", "split"), "if"),
         **dict.fromkeys(("elif", "else_if", "elseif"), "write another `if` inside `else`"),
         **dict.fromkeys(("yes", "do"), "then"),
-        "webhook": "webhooks come in a later version",
+        **dict.fromkeys(("wait_until", "wait_event", "await", "event"), "wait_for"),
+        **dict.fromkeys(("timeout", "within", "max"), "up_to"),
+        "webhook": "it is written in `send`, as in - send: {webhook: ENDPOINT}",
     },
     "cap": {
         **dict.fromkeys(("limit", "count", "times"), "max"),
@@ -72,6 +78,16 @@ OTHER_TOOLS: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(("start", "begin"), "from"),
         **dict.fromkeys(("end", "until"), "to"),
         **dict.fromkeys(("timezone", "tz", "time_zone"), "zone"),
+    },
+    "budget": {
+        **dict.fromkeys(("limit", "count", "amount"), "max"),
+        **dict.fromkeys(("every", "within", "window", "period", "interval"), "per"),
+    },
+    "brand": {
+        **dict.fromkeys(("sender", "mail_from", "from_address"), "from"),
+        **dict.fromkeys(("domain", "selector", "signing"), _IN_DKIM),
+        **dict.fromkeys(("folder", "template_folder", "template"), "templates"),
+        **dict.fromkeys(("consent", "purpose"), "rules name the purpose: their consent is then `brand/purpose`"),
     },
     "goal": {**dict.fromkeys(("in", "window", "up_to"), "within"), **dict.fromkeys(("filter", "if"), "where")},
 }

@@ -1,4 +1,4 @@
-"""What limits sends: caps, quiet periods and holdouts, alike in triggers and in policies."""
+"""What limits sends: caps, budgets, quiet periods and holdouts, alike in triggers and in policies."""
 
 from datetime import date, time
 from typing import cast
@@ -12,7 +12,11 @@ from triggers.language.reader import MappingReader
 from triggers.language.time_shapes import zone
 from triggers.language.yaml_tree import Node, ScalarNode
 from triggers.measures import shapes
-from triggers.rules.rule import Cap, CapScope, Over, Quiet
+from triggers.rules.rule import Cap, CapScope, Over, Quiet, SendBudget
+
+_MAX_SPREAD = "7d"
+_MAX_SPREAD_MS = shapes.duration(_MAX_SPREAD)
+"""The longest `spread`: longer ones would mix the users of one calendar week with those of the next."""
 
 
 def read_caps(document: DocumentReader, mapping: MappingReader, *, scope_required: bool = False) -> tuple[Cap, ...]:
@@ -25,7 +29,7 @@ def read_caps(document: DocumentReader, mapping: MappingReader, *, scope_require
 
 
 def _cap(document: DocumentReader, node: Node, *, scope_required: bool) -> Cap:
-    """`{max, per, scope, over}`."""
+    """`{max, per, scope, over, spread}`."""
     meant = shapes.cap_meant(node.text) if isinstance(node, ScalarNode) else ""
     mapping = document.mapping(node, "cap", "CAP", example=meant or "{max: 1, per: 3d}")
     if scope_required and "scope" not in mapping:
@@ -36,7 +40,18 @@ def _cap(document: DocumentReader, node: Node, *, scope_required: bool) -> Cap:
         mapping.required("per", _window, shapes.Rolling(1)),
         cast(CapScope, mapping.word("scope")),
         cast(Over, mapping.word("over")),
+        mapping.optional("spread", lambda n: _spread(mapping, n), 0),
     )
+
+
+def _spread(mapping: MappingReader, node: Node) -> int:
+    ms = values.duration(node, "spread", zero=True)
+    if ms > _MAX_SPREAD_MS:
+        raise Problem(node.index, "invalid-duration", f"spread is longer than {_MAX_SPREAD}")
+    if ms and ("over" not in mapping or mapping.word("over") != "defer"):
+        hint = "write over: defer; a send that is dropped does not wait"
+        raise Problem(mapping.place("spread"), "conflict", "`spread` goes with `over: defer`", hint)
+    return ms
 
 
 def _maximum(document: DocumentReader, mapping: MappingReader, node: Node) -> int | Condition:
@@ -49,6 +64,17 @@ def _window(node: Node) -> shapes.Window:
     if isinstance(node, ScalarNode) and node.text == "ever":
         raise Problem(node.index, "invalid-window", "per: `ever` is for metrics only")
     return values.shape(node, "per", "invalid-window", shapes.window)
+
+
+def read_budget(document: DocumentReader, mapping: MappingReader, name: str) -> SendBudget | None:
+    """The key `budget` of the document that `name` names."""
+
+    def budget(node: Node) -> SendBudget:
+        inner = document.mapping(node, "budget", "BUDGET", example="{max: 50000, per: 1h}")
+        most = inner.required("max", lambda n: values.whole(n, "max", *inner.declared_key("max").bounds), 0)
+        return SendBudget(name, most, inner.required("per", _window, shapes.Rolling(1)))
+
+    return mapping.optional("budget", budget, None)
 
 
 def read_quiet(document: DocumentReader, mapping: MappingReader) -> tuple[Quiet, ...]:

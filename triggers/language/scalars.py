@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import get_args
 
+from schemas.brands import DOMAIN, SELECTOR
+from schemas.endpoints import MAX_URL, RATE
 from schemas.types import NAME
 from schemas.vocabulary import Reason
 from triggers.language.case_time import AT, START
@@ -89,6 +91,19 @@ SCALARS: Mapping[str, ScalarShape] = {
         "engagement",
         _text(IDENTIFIER),
     ),
+    "MAILBOX": ScalarShape(
+        "A mailbox: an address, or a display name and an address.",
+        '"Shop <mail@shop.example>"',
+        {"type": "string", "pattern": "@", "maxLength": MAX_TEXT},
+    ),
+    "DOMAIN": ScalarShape("A domain, in ASCII.", "shop.example", _text(DOMAIN)),
+    "SELECTOR": ScalarShape("A selector of DKIM.", "autumn2026", _text(SELECTOR)),
+    "URL": ScalarShape(
+        "Where requests go: https, a host, and no user, password or fragment.",
+        "https://crm.example/hooks/ebbtide",
+        {"type": "string", "pattern": "^https?://", "maxLength": MAX_URL},
+    ),
+    "RATE": ScalarShape("So many in a second, a minute or an hour, evenly spaced.", "50/s, 600/min", _text(RATE)),
     "REASON": ScalarShape("Why a send was dropped.", "cap", {"enum": [reason.value for reason in Reason]}),
     "NUMBER": ScalarShape("A plain number.", "0.2", {"type": "number"}),
     "BOOLEAN": ScalarShape("True or false.", "true", {"type": "boolean"}),

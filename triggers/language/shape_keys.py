@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from schemas.budgets import MAX_BUDGET
 from triggers.language.declarations import ChoiceShape, Key, RecordShape, Shape
 from triggers.measures.decay import MAX_SCORE
 
@@ -89,11 +90,31 @@ SHAPES: Mapping[str, Shape] = {
             Key("per", "WINDOW", "in which window.", required=True),
             Key(
                 "scope",
-                "trigger | key | purpose | channel | later brand | all",
+                "trigger | key | purpose | channel | brand | all",
                 "the sends that are counted. A policy must write it.",
                 "trigger",
             ),
             Key("over", "drop | defer", "one send too many is dropped, or sent when there is room.", "drop"),
+            Key(
+                "spread",
+                "DURATION",
+                "with `over: defer`: users leave at moments of their own, up to this long after there is room.",
+                "0s",
+            ),
+        ),
+    ),
+    "BUDGET": RecordShape(
+        "At most so many commands in a window, over all users. A person releases or discards the others.",
+        (
+            Key("max", f"0..{MAX_BUDGET}", "how many. With 0, a person looks at each.", required=True),
+            Key("per", "WINDOW", "in which window; a calendar window is that of the default zone.", required=True),
+        ),
+    ),
+    "DKIM": RecordShape(
+        "The name of a DKIM key. Delivery must have the key itself.",
+        (
+            Key("domain", "DOMAIN", "the domain that publishes it.", required=True),
+            Key("selector", "SELECTOR", "its selector there.", required=True),
         ),
     ),
     "PERIOD": ChoiceShape("Local times of day, or whole local days.", "DAILY | DATES"),
@@ -143,9 +164,12 @@ SHAPES: Mapping[str, Shape] = {
         (
             Key("webhook", "NAME", "the endpoint's name.", required=True),
             Key("id", "NAME", "the step's name, unique in the rule.", absent="the endpoint's name"),
-            Key("data", "map EXPR", "the body."),
+            Key("data", "map EXPR", "the body's `data`. A field that fails drops the send.", size=(0, 100)),
         ),
-        later=True,
+    ),
+    "HEADER": ChoiceShape("A header's value, or the name of a secret that holds it.", "TEXT | SECRET"),
+    "SECRET": RecordShape(
+        "A secret of delivery, which no file holds.", (Key("secret", "NAME", "the secret's name.", required=True),)
     ),
     "STEP": ChoiceShape("One step of a journey.", "exit | SEND_STEP | WAIT_STEP | WAIT_FOR_STEP | IF_STEP"),
     "SEND_STEP": RecordShape(
@@ -154,14 +178,13 @@ SHAPES: Mapping[str, Shape] = {
     ),
     "WAIT_STEP": RecordShape("Waits.", (Key("wait", "WAIT", "for how long, or until when.", required=True),)),
     "WAIT_FOR_STEP": RecordShape(
-        "Waits for an event: `occurrence.matched`. An event since the entry counts at once.",
+        "Waits for an event, which is `occurrence.matched` from then on. One that came since the entry counts at once.",
         (
             Key("wait_for", "PATTERN", "the event.", required=True),
             Key("up_to", "WAIT", "the longest wait.", required=True),
             Key("then", "list STEP", "steps if it came."),
-            Key("else", "list STEP", "steps if it did not."),
+            Key("else", "list STEP", "steps if it did not come."),
         ),
-        later=True,
     ),
     "IF_STEP": RecordShape(
         "Branches.",
@@ -202,7 +225,7 @@ SHAPES: Mapping[str, Shape] = {
         "The rules that obey a policy.",
         (
             Key("purpose", "NAME", "rules of this purpose."),
-            Key("brand", "NAME", "rules of this brand.", later=True),
+            Key("brand", "NAME", "rules of this brand."),
             Key("channel", "NAME", "rules that send by this channel."),
         ),
     ),
@@ -216,6 +239,7 @@ SHAPES: Mapping[str, Shape] = {
             Key("expect", "list EXPECTED", "every send; drops and exits if they are written.", required=True),
             Key("until", "TIME", "the end. Required if `on` recurs by itself."),
             Key("policies", "[NAME]", "the policies that apply; no others do."),
+            Key("with", "[NAME]", "other rules that take part; their sends are expected as `RULE/STEP`."),
         ),
     ),
     "USER": RecordShape(
@@ -223,7 +247,12 @@ SHAPES: Mapping[str, Shape] = {
         (
             Key("zone", "TEXT", "the profile's zone: an IANA name."),
             Key("locale", "TEXT", "the profile's locale."),
-            Key("consent", "list NAME", "the purposes that the user consents to.", absent="the rule's purpose"),
+            Key(
+                "consent",
+                "list NAME",
+                "what the user consents to; under a brand, `brand/purpose`.",
+                absent="what the rule needs",
+            ),
             Key("score", f"map {SCORE_NUMBER}", "scores by name."),
             Key("metric", "map MEASURED", "metrics by name."),
             Key("variant", "TEXT", "the variant of the experiment.", absent="the hash's"),
@@ -244,7 +273,7 @@ SHAPES: Mapping[str, Shape] = {
         "What happens at a time.",
         (
             Key("at", "TIME", "when; it counts to the precision written.", required=True),
-            Key("send", "NAME", "a send, by its id."),
+            Key("send", "NAME", "a send, by its id; of another rule as `RULE/STEP`."),
             Key("drop", "REASON", "a dropped send, by its reason."),
             Key("exit", "NAME", "the occurrence ended by this event of `unless`."),
         ),

@@ -4,6 +4,8 @@ import math
 from dataclasses import replace
 from typing import cast
 
+from schemas.brands import consent_name
+from schemas.types import LONGEST_NAME
 from schemas.wording import quoted
 from triggers.cel.conditions import Condition
 from triggers.cel.types import ROOTS
@@ -12,16 +14,16 @@ from triggers.language.case_document import read_cases
 from triggers.language.diagnostics import Problem
 from triggers.language.document_reader import ENTRY, DocumentReader
 from triggers.language.level_sources import LEVEL_KEYS, read_score_crossing, read_segment_change, read_window_crossing
-from triggers.language.limits import read_caps, read_holdout, read_quiet
+from triggers.language.limits import read_budget, read_caps, read_holdout, read_quiet
 from triggers.language.reader import MappingReader
 from triggers.language.scalars import CANARY, MODES
 from triggers.language.steps import read_send, read_steps, read_wait
 from triggers.language.time_sources import TIME_SOURCES, time_source
 from triggers.language.yaml_tree import MappingNode, Node, ScalarNode, SequenceNode
-from triggers.measures.shapes import Schedule, percent
+from triggers.measures.shapes import percent
 from triggers.rules.rule import (
-    Anniversary,
     Branch,
+    Cap,
     Experiment,
     Goal,
     Jump,
@@ -34,7 +36,9 @@ from triggers.rules.rule import (
     Step,
     Trigger,
     Wait,
+    WaitFor,
     WindowCrossing,
+    recurs,
 )
 
 
@@ -44,14 +48,16 @@ def read_trigger(document: DocumentReader, node: Node, rule_hash: str) -> Trigge
     mapping = document.mapping(node, "trigger", "trigger")
     name = mapping.required("trigger", lambda n: values.name(n, "a trigger's name"), "")
     mode, canary = mapping.declared("mode", _mode)
+    purpose = mapping.required("purpose", lambda n: values.name(n, "a purpose"), "", "purpose: marketing")
+    brand = _brand(document, mapping, purpose)
     sources = mapping.required("on", lambda n: values.several(report, n, lambda s: _source(document, s)), ())
     document.only_crossings = bool(sources) and not any(isinstance(s, Pattern | Sequence) for s in sources)
-    document.grouped = _grouped(cast(tuple[Source, ...], sources))
+    found = cast(tuple[Source, ...], sources)
+    document.grouped = _grouped(found)
     steps = _steps(document, mapping)
-    recurs = any(_recurs(source) for source in sources)
-    mapping.word("on_edit")
     holdout = read_holdout(mapping)
-    return Trigger(
+    budget = read_budget(document, mapping, f"trigger/{name}")
+    trigger = Trigger(
         name=name,
         rule_hash=rule_hash,
         path=report.source.path,
@@ -59,15 +65,16 @@ def read_trigger(document: DocumentReader, node: Node, rule_hash: str) -> Trigge
         description=mapping.optional("description", lambda n: values.text(n, "description"), ""),
         mode=mode,
         canary_percent=canary,
-        purpose=mapping.required("purpose", lambda n: values.name(n, "a purpose"), "", "purpose: marketing"),
-        sources=cast(tuple[Source, ...], sources),
+        purpose=purpose,
+        brand=brand,
+        sources=found,
         steps=steps,
         key=mapping.optional("key", lambda n: values.several(report, n, lambda k: _key(document, k)), ()),
         overlap=cast(Overlap, mapping.word("overlap")),
         reentry_ms=mapping.declared("reentry", _reentry),
         unless=mapping.optional("unless", lambda n: document.patterns(n, "unless"), ()),
         when=mapping.optional("when", lambda n: document.condition(n, "when", ROOTS), None),
-        caps=read_caps(document, mapping),
+        caps=_caps(document, mapping),
         quiet=read_quiet(document, mapping),
         expires_ms=mapping.declared("expires", lambda n: values.duration(n, "expires")),
         max_age_ms=mapping.declared("max_age", lambda n: values.duration(n, "max_age")),
@@ -76,19 +83,55 @@ def read_trigger(document: DocumentReader, node: Node, rule_hash: str) -> Trigge
         holdouts=((name, holdout),) if holdout else (),
         experiment=mapping.optional("experiment", lambda n: _experiment(document, n, name), None),
         goal=mapping.optional("goal", lambda n: _goal(document, n), None),
-        cases=mapping.optional("cases", lambda n: read_cases(document, n, _send_ids(steps), recurs=recurs), ()),
+        budgets=() if budget is None else (budget,),
+        follows=mapping.word("on_edit") == "follow",
+        cases=mapping.optional("cases", lambda n: read_cases(document, n, _send_ids(steps), recurs=recurs(found)), ()),
     )
+    if not any(isinstance(step, WaitFor) for step in steps) and not document.sends_incomplete:
+        hint = "as in steps: [{wait_for: order_completed, up_to: 2d}, …]"
+        document.check_occurrence_field("matched", "no step of this rule waits for an event", hint)
+    if trigger.overlap != "gather":
+        document.check_occurrence_field("events", "this rule gathers no entries", "write overlap: gather")
+    elif "key" not in mapping:
+        message = "`overlap: gather` gathers the entries of a `key`, and there is none"
+        report.add(mapping.place("overlap"), "conflict", message, "as in key: user.id")
+    return trigger
+
+
+def _brand(document: DocumentReader, mapping: MappingReader, purpose: str) -> str | None:
+    """The brand, whose folder goes before other templates."""
+    brand = mapping.optional("brand", document.brand, None)
+    if brand is None:
+        return None
+    if brand in document.brands:
+        document.folder = document.brands[brand].templates or ""
+    message, hint = _wrong_consent(consent_name(brand, purpose))
+    if message and purpose:
+        document.report.add(mapping.node.items["purpose"].index, "invalid-name", message, hint)
+    return brand
+
+
+def _wrong_consent(name: str) -> tuple[str, str]:
+    """Why a name cannot be that of a consent to a brand's purpose, and what to write; empty if it can."""
+    if name.count("/") > 1:
+        purpose = name.partition("/")[2].replace("/", "-")
+        return f"a purpose under a brand has no `/`: the consent is {quoted(name)}", f"as in {purpose}"
+    too_long = len(name) > LONGEST_NAME
+    return (f"the consent's name {quoted(name)} is longer than {LONGEST_NAME} characters" if too_long else ""), ""
+
+
+def _caps(document: DocumentReader, mapping: MappingReader) -> tuple[Cap, ...]:
+    caps = read_caps(document, mapping)
+    if "brand" not in mapping and any(cap.scope == "brand" for cap in caps):
+        message = "a cap over the brand, and the trigger has none"
+        document.report.add(mapping.place("cap"), "conflict", message, "write a `brand`, or scope: purpose or all")
+    return caps
 
 
 def _grouped(sources: tuple[Source, ...]) -> frozenset[str]:
     """The properties that every source groups by, which what begins the trigger therefore has."""
     fields = [s.metric.pattern.same if isinstance(s, WindowCrossing) else () for s in sources]
     return frozenset(fields[0]).intersection(*fields) if fields else frozenset()
-
-
-def _recurs(source: object) -> bool:
-    """Whether it begins something again and again by the clock alone."""
-    return isinstance(source, Schedule) or (isinstance(source, Anniversary) and source.yearly)
 
 
 def _send_ids(steps: tuple[Step, ...]) -> frozenset[str]:
@@ -153,10 +196,13 @@ def _moved(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     """The steps with their jump targets one further, behind one more step."""
     moved: list[Step] = []
     for step in steps:
-        if isinstance(step, Branch):
-            step = replace(step, otherwise=step.otherwise + 1)
-        elif isinstance(step, Jump):
-            step = Jump(step.target + 1)
+        match step:
+            case Branch(otherwise=otherwise):
+                step = replace(step, otherwise=otherwise + 1)
+            case WaitFor(then=then):
+                step = replace(step, then=then + 1)
+            case Jump(target=target):
+                step = Jump(target + 1)
         moved.append(step)
     return tuple(moved)
 

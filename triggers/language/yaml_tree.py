@@ -5,8 +5,9 @@ nor deep nesting does harm.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import yaml
 
@@ -66,10 +67,14 @@ class MappingNode:
 Node = ScalarNode | SequenceNode | MappingNode
 
 
-def documents(report: Report, kinds: Collection[str] = ()) -> list[Node]:
+_NO_KINDS: Mapping[str, Collection[str]] = MappingProxyType({})
+
+
+def documents(report: Report, kinds: Mapping[str, Collection[str]] = _NO_KINDS) -> list[Node]:
     """The file's documents. Every problem found is in `report`; what follows a syntax error is not read.
 
-    `kinds` are keys that only the first of a document can be: another one begins a document whose `---` is missing.
+    `kinds` are keys that begin a document, each with the keys of such a document: one that stands where it is none of
+    these begins a document whose `---` is missing.
     """
     text = report.source.text
     if len(text) > MAX_FILE_CHARS:
@@ -77,7 +82,7 @@ def documents(report: Report, kinds: Collection[str] = ()) -> list[Node]:
         return []
     if refuse_characters(report):
         return []
-    builder = _Builder(report, frozenset(kinds))
+    builder = _Builder(report, kinds)
     try:
         for event in yaml.parse(text, Loader=yaml.CSafeLoader):
             builder.take(event)
@@ -93,7 +98,7 @@ def documents(report: Report, kinds: Collection[str] = ()) -> list[Node]:
 class _Builder:
     """Puts events together; `_open` holds the collections that are not closed yet."""
 
-    def __init__(self, report: Report, kinds: frozenset[str]) -> None:
+    def __init__(self, report: Report, kinds: Mapping[str, Collection[str]]) -> None:
         self.report = report
         self._kinds = kinds
         self.documents: list[Node] = []
@@ -213,7 +218,9 @@ class _Builder:
     def _begins_another(self, mapping: MappingNode, key: ScalarNode) -> bool:
         """Whether a key at the margin can only begin a document, inside a document that has begun."""
         first = next(iter(mapping.keys), "")
-        return len(self._open) == 1 and not mapping.flow and {key.text, first} <= self._kinds
+        if len(self._open) > 1 or mapping.flow or not {key.text, first} <= self._kinds.keys():
+            return False
+        return key.text == first or key.text not in self._kinds[first]
 
     def _check_key(self, node: ScalarNode) -> None:
         if not node.text:

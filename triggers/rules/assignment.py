@@ -1,4 +1,4 @@
-"""Assigns users to holdouts, canaries and variants by hashes of name and user, so that the answer never changes.
+"""Assigns users to holdouts, canaries, variants and moments by hashes of name and user, so that no answer ever changes.
 
 Each use adds its own word to the hash, so that the assignments are independent of each other.
 """
@@ -9,13 +9,22 @@ from collections.abc import Mapping
 
 import orjson
 
-_RANGE = 2.0**64
+_BITS = 64
+
+
+def _hash(*parts: str) -> int:
+    """The first 64 bits of the parts' blake2b."""
+    return int.from_bytes(hashlib.blake2b(orjson.dumps(parts), digest_size=_BITS // 8).digest(), "big")
 
 
 def unit_interval(*parts: str) -> float:
-    """A number in (0, 1) that depends only on the parts: the first 64 bits of their blake2b."""
-    digest = hashlib.blake2b(orjson.dumps(parts), digest_size=8).digest()
-    return (int.from_bytes(digest, "big") + 0.5) / _RANGE
+    """A number in (0, 1) that depends only on the parts."""
+    return (_hash(*parts) + 0.5) / 2.0**_BITS
+
+
+def moment_within(ms: int, *parts: str) -> int:
+    """A number of milliseconds from 0 to below `ms` that depends only on the parts."""
+    return _hash(*parts) * ms >> _BITS
 
 
 def in_holdout(name: str, user_id: str, percent: float) -> bool:

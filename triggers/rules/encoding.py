@@ -10,7 +10,7 @@ from msgspec.msgpack import Decoder, Encoder
 
 from triggers.measures.decay import ScoreState
 from triggers.rules.seen import SeenIds
-from triggers.rules.state import LazyWindow, LevelState, User, UserState, encode_sends
+from triggers.rules.state import LazyWindow, LevelState, Occurrence, User, UserState, encode_sends
 
 FORMAT = 5
 _ARRAY = 0x98
@@ -42,12 +42,33 @@ class _WholeState(_State):
     rest: UserState
 
 
+class _RunningOfRest(Struct, array_like=True, gc=False):
+    encoded_profile: Raw
+    consent: Raw
+    suppressed: Raw
+    address_digest: Raw
+    address_since: Raw
+    running: list[Occurrence]
+
+
+class _RunningOfState(Struct, array_like=True, gc=False):
+    format: Raw
+    due: Raw
+    plan_version: Raw
+    seen: Raw
+    scores: Raw
+    levels: Raw
+    windows: Raw
+    rest: _RunningOfRest
+
+
 _pack = Encoder().encode
 """What it returns takes up to half as much memory again as its length. `b"%b" % …` copies it, so that a million states
 at rest do not."""
 _unpack = Decoder(_WholeState).decode
 _unpack_rest = Decoder(UserState).decode
 _unpack_due = Decoder(int).decode
+_unpack_running = Decoder(_RunningOfState).decode
 decode_hot = Decoder(HotState).decode
 """The hot part of an encoded state of this format."""
 
@@ -79,6 +100,12 @@ def due_of(raw: bytes) -> int | None:
     if raw[2] == _UINT64:
         return int.from_bytes(raw[3:11], "big")
     return _unpack_due(raw[2 : _end_of_due(raw)])
+
+
+def running_of(raw: bytes) -> list[Occurrence]:
+    """The running occurrences of an encoded state, of which nothing else is decoded."""
+    require_format(raw)
+    return _unpack_running(raw).rest.running
 
 
 def without_due(raw: bytes) -> bytes:

@@ -7,6 +7,7 @@ from msgspec import Struct
 from schemas.events import Event
 from schemas.plain import PlainEvent, plain_ms
 from triggers.cel.runtime import as_ms
+from triggers.cel.values import moment
 
 
 class StoredEvent(Struct, array_like=True, gc=False):
@@ -21,6 +22,13 @@ class StoredEvent(Struct, array_like=True, gc=False):
     time_ms: int
     source: str
     properties: dict[str, Any]
+
+
+def event_map(event: StoredEvent) -> dict[str, Any]:
+    """The event as a map in an expression: its properties, and `id`, `type`, `time` and `source`, which win over
+    properties of these names."""
+    envelope = {"id": event.id, "type": event.type, "time": moment(event.time_ms), "source": event.source}
+    return event.properties | envelope
 
 
 def stored_event(event: Event) -> StoredEvent:

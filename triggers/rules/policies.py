@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from schemas.vocabulary import TRANSACTIONAL
-from triggers.rules.rule import Policy, Send, Trigger
+from triggers.rules.rule import Policy, Trigger
 
 
 def with_policies(trigger: Trigger, policies: Iterable[Policy]) -> Trigger:
-    """The trigger with what its policies add: all caps, quiet periods and holdouts, and the smallest expiry."""
+    """The trigger with what its policies add: caps, quiet periods, holdouts and budgets, and the smallest expiry."""
     for policy in sorted((p for p in policies if obeys(trigger, p)), key=lambda p: p.name):
         held = ((f"policy/{policy.name}", policy.holdout_percent),) if policy.holdout_percent else ()
         trigger = replace(
@@ -17,6 +17,7 @@ def with_policies(trigger: Trigger, policies: Iterable[Policy]) -> Trigger:
             quiet=trigger.quiet + policy.quiet,
             holdouts=trigger.holdouts + held,
             expires_ms=min(trigger.expires_ms, policy.expires_ms or trigger.expires_ms),
+            budgets=trigger.budgets if policy.budget is None else (*trigger.budgets, policy.budget),
         )
     return trigger
 
@@ -25,6 +26,6 @@ def obeys(trigger: Trigger, policy: Policy) -> bool:
     """Whether the policy applies to the trigger. A transactional trigger only obeys policies for that purpose."""
     if trigger.purpose == TRANSACTIONAL and policy.purpose != TRANSACTIONAL:
         return False
-    channels = {step.channel for step in trigger.steps if isinstance(step, Send)}
-    purpose_fits = policy.purpose is None or policy.purpose == trigger.purpose
-    return purpose_fits and (policy.channel is None or policy.channel in channels)
+    channels = {send.channel for send in trigger.messages}
+    fits = policy.purpose in (None, trigger.purpose) and policy.brand in (None, trigger.brand)
+    return fits and (policy.channel is None or policy.channel in channels)

@@ -35,6 +35,8 @@ class Route:
     additions: list["ScoreAddition"] = field(default_factory=list)
     unless_events: list[tuple[Trigger, Pattern]] = field(default_factory=list)
     """The `unless` patterns whose `where` does not read the occurrence."""
+    awaited: dict[tuple[str, str], dict[str, Pattern]] = field(default_factory=dict)
+    """By the hash of a rule's text and its name, what its `wait_for` steps wait for, by the steps' names."""
     begins: list[tuple[Trigger, list[Pattern]]] = field(default_factory=list)
     sequences: list[SequenceRule] = field(default_factory=list)
     goals: bool = False

@@ -1,20 +1,23 @@
 """Rules as they run: immutable, with compiled expressions and durations in milliseconds."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import time
 from typing import Literal
 
 from msgspec import Struct
 
+from schemas.brands import consent_name
+from schemas.endpoints import WEBHOOK
 from triggers.cel.conditions import Condition
 from triggers.measures.decay import MAX_SCORE, Curve
 from triggers.measures.shapes import Period, Schedule, Window
 from triggers.measures.windows import Measure
 
-CapScope = Literal["trigger", "key", "purpose", "channel", "all"]
+CapScope = Literal["trigger", "key", "purpose", "channel", "brand", "all"]
 Over = Literal["drop", "defer"]
 Mode = Literal["off", "shadow", "canary", "live"]
-Overlap = Literal["restart", "ignore"]
+Overlap = Literal["restart", "ignore", "gather"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,11 @@ class Anniversary:
 Source = Pattern | Crossing | WindowCrossing | SegmentChange | Sequence | Schedule | Anniversary
 
 
+def recurs(sources: Iterable[Source]) -> bool:
+    """Whether one of them begins something again and again by the clock alone."""
+    return any(isinstance(each, Schedule) or (isinstance(each, Anniversary) and each.yearly) for each in sources)
+
+
 class Cap(Struct, frozen=True, cache_hash=True):
     """At most `maximum` sends in the window, counted over `scope`."""
 
@@ -101,6 +109,20 @@ class Cap(Struct, frozen=True, cache_hash=True):
     window: Window
     scope: CapScope
     over: Over
+    spread_ms: int = 0
+    """How long the users whose sends waited for room take to leave: each has a moment of its own in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendBudget:
+    """At most `maximum` commands in the window, over all users. Delivery holds the others; no gate asks it.
+
+    `name` is `trigger/NAME` or `policy/NAME`.
+    """
+
+    name: str
+    maximum: int
+    window: Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +135,10 @@ class Quiet:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Sends one message. `id` is the step's name in the command's id."""
+    """Sends one message, or calls an endpoint: then `template` is its name, and `template_hash` empty.
+
+    `id` is the step's name in the command's id.
+    """
 
     id: str
     template: str
@@ -121,6 +146,11 @@ class Send:
     channel: str
     to: Condition | None = None
     data: tuple[tuple[str, Condition], ...] = ()
+
+    @property
+    def is_webhook(self) -> bool:
+        """Whether it is no message to the user."""
+        return self.channel == WEBHOOK
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +196,23 @@ class Exit:
 
 
 AnyWait = Wait | WaitSlot | WaitUntil
-Step = Send | AnyWait | Branch | Jump | Exit
+
+
+@dataclass(frozen=True, slots=True)
+class WaitFor:
+    """Waits for an event, at most as long as `up_to`: continues with the step numbered `then` once it came, else with
+    the next step.
+
+    States remember the event by `name`, which changes with the pattern.
+    """
+
+    name: str
+    pattern: Pattern
+    up_to: AnyWait
+    then: int
+
+
+Step = Send | AnyWait | WaitFor | Branch | Jump | Exit
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +239,8 @@ class CaseInput:
     type: str | None
     values: dict[str, object]
     line: int
+    without_user: bool = False
+    """Whether it is an event that concerns no user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +265,8 @@ class Case:
     until: str | None
     policies: tuple[str, ...]
     line: int
+    others: tuple[str, ...] = ()
+    """Other rules that take part. Their sends are expected as `RULE/STEP`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +288,7 @@ class Trigger:
     max_age_ms: int
     settle_ms: int
     priority: int
+    brand: str | None = None
     owner: str = ""
     description: str = ""
     key: tuple[Condition, ...] = ()
@@ -249,7 +300,25 @@ class Trigger:
     """Holdouts: (name of the rule or policy, percent of users)."""
     experiment: Experiment | None = None
     goal: Goal | None = None
+    budgets: tuple[SendBudget, ...] = ()
+    follows: bool = False
+    """Whether occurrences that run when the rule is edited continue with the newest text (`on_edit: follow`)."""
     cases: tuple[Case, ...] = field(default=(), compare=False)
+    consent: str = field(init=False, default="")
+    """The consent that it needs: its purpose, under its brand if it has one. Each send reads it several times."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "consent", consent_name(self.brand, self.purpose))
+
+    @property
+    def messages(self) -> tuple[Send, ...]:
+        """Its sends to the user."""
+        return tuple(step for step in self.steps if isinstance(step, Send) and not step.is_webhook)
+
+    @property
+    def webhooks(self) -> tuple[Send, ...]:
+        """Its calls of endpoints."""
+        return tuple(step for step in self.steps if isinstance(step, Send) and step.is_webhook)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,12 +356,14 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Limits for every trigger of a purpose or channel, in addition to its own."""
+    """Limits for every trigger of a purpose, brand or channel, in addition to its own."""
 
     name: str
     purpose: str | None = None
     channel: str | None = None
+    brand: str | None = None
     caps: tuple[Cap, ...] = ()
     quiet: tuple[Quiet, ...] = ()
     holdout_percent: float = 0.0
     expires_ms: int | None = None
+    budget: SendBudget | None = None

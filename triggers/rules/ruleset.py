@@ -3,6 +3,8 @@
 from collections.abc import Iterable, KeysView, Mapping
 from dataclasses import replace
 
+from schemas.brands import Brand
+from schemas.endpoints import Endpoint
 from triggers.measures.shapes import MS, Calendar, Schedule
 from triggers.rules.policies import with_policies
 from triggers.rules.routes import LevelRule, Route, ScoreAddition, stored_metric
@@ -17,9 +19,11 @@ from triggers.rules.rule import (
     SegmentChange,
     Sequence,
     Trigger,
+    WaitFor,
     WindowCrossing,
 )
 from triggers.rules.sources import ClockRule, SequenceRule, digest, plan_version, sequence_rule
+from triggers.rules.waiting import WaitingPatterns
 
 _OUTCOMES_ARRIVE_WITHIN_MS = 7 * MS["d"]
 """How long a send is remembered at least, so that its opens and clicks can name their rule."""
@@ -33,7 +37,7 @@ Pin = tuple[str, str]
 
 
 class RuleSet:
-    """Triggers, scores, policies, metrics and segments that refer to each other. Immutable once created."""
+    """Triggers, scores, policies, metrics, segments and brands that refer to each other. Immutable once created."""
 
     def __init__(
         self,
@@ -43,7 +47,12 @@ class RuleSet:
         metrics: Iterable[Metric] = (),
         segments: Iterable[Segment] = (),
         pinned: Mapping[Pin, Trigger] | None = None,
+        brands: Iterable[Brand] = (),
+        endpoints: Iterable[Endpoint] = (),
     ) -> None:
+        self.brands = {brand.name: brand for brand in brands}
+        self.endpoints = {endpoint.name: endpoint for endpoint in endpoints}
+        """Where webhooks go. No decision reads them."""
         self.scores = {score.name: score for score in scores}
         self.segments = {segment.name: segment for segment in segments}
         self.memberships = {segment.key: segment for segment in self.segments.values()}
@@ -71,12 +80,14 @@ class RuleSet:
         self.clocks: dict[str, ClockRule] = {}
         self.sequences: dict[str, SequenceRule] = {}
         self._index()
-        self.plan_version = plan_version(self.clocks.values())
-        """A digest of the schedules and dates; empty if there are none."""
+        self.plan_version = plan_version(self.clocks.values(), self.triggers.values())
+        """A digest of the schedules and dates, and of the texts that occurrences follow; empty if there are neither."""
         self.pinned = dict(pinned or {})
         """Triggers of earlier texts, as their files declared them."""
         self.kept = {pin: kept for pin in self.pinned if (kept := self._keep(pin)) is not None}
         """For pinned triggers that still exist: what occurrences follow that began with the earlier text."""
+        self.waiting = WaitingPatterns([*self.triggers.values(), *self.kept.values()])
+        """What occurrences may wait for of events without a user."""
         self.remember_ms = max([_OUTCOMES_ARRIVE_WITHIN_MS, *self._windows()])
 
     def only(self, trigger: Trigger, policies: Iterable[str]) -> "RuleSet":
@@ -86,7 +97,24 @@ class RuleSet:
     def holding(self, triggers: Iterable[Trigger], policies: Iterable[Policy]) -> "RuleSet":
         """A set with other triggers and policies and the same definitions."""
         metrics = [each.metric for each in self.metrics.values()]
-        return RuleSet(triggers, self.scores.values(), policies, metrics=metrics, segments=self.segments.values())
+        return RuleSet(
+            triggers,
+            self.scores.values(),
+            policies,
+            metrics=metrics,
+            segments=self.segments.values(),
+            brands=self.brands.values(),
+        )
+
+    def followed(self, trigger: str, rule_hash: str) -> Trigger | None:
+        """The rule that an occurrence follows which began with the text `rule_hash`; None if it was removed.
+
+        If that text is not available any more, it is the current rule, whose hash is another.
+        """
+        current = self.triggers.get(trigger)
+        if current is None or current.rule_hash == rule_hash:
+            return current
+        return self.kept.get((rule_hash, trigger), current)
 
     def level(self, name: str) -> LevelRule | None:
         """The crossing, or group's crossing, of an id in a state; None if it no longer exists."""
@@ -105,14 +133,15 @@ class RuleSet:
         return keys <= self.counted or all(map(self.keeps, keys))
 
     def _keep(self, pin: Pin) -> Trigger | None:
-        """The current trigger with the parts that its earlier occurrences keep. The events of their `unless` are still
-        read."""
+        """The current trigger with the parts that its earlier occurrences keep. The events of their `unless` and of
+        their `wait_for` are still read."""
         old, current = self.pinned[pin], self.triggers.get(pin[1])
         if current is None or current.rule_hash == old.rule_hash:
             return None
         for pattern in old.unless:
             for name in pattern.types:
                 self._route(name, pattern)
+        self._index_awaited(old)
         return replace(
             current,
             rule_hash=old.rule_hash,
@@ -163,9 +192,17 @@ class RuleSet:
                 known = self._route(name, pattern).unless_events
                 if early:
                     known.append((trigger, pattern))
+        self._index_awaited(trigger)
         if trigger.goal is not None:
             for name in trigger.goal.pattern.types:
                 self._route(name, trigger.goal.pattern).goals = True
+
+    def _index_awaited(self, trigger: Trigger) -> None:
+        for step in trigger.steps:
+            if isinstance(step, WaitFor):
+                for name in step.pattern.types:
+                    awaited = self._route(name, step.pattern).awaited
+                    awaited.setdefault((trigger.rule_hash, trigger.name), {})[step.name] = step.pattern
 
     def _index_pattern(self, trigger: Trigger, source: Pattern) -> None:
         for name in source.types:

@@ -36,10 +36,11 @@ def sequence_rule(name: str, trigger: Trigger, sequence: Sequence) -> SequenceRu
     return SequenceRule(f"{name}/{digest([patterns, sequence.within_ms, sequence.same])}", trigger, sequence)
 
 
-def plan_version(rules: Iterable[ClockRule]) -> str:
-    """A digest of these schedules and dates and of the zone data; empty if there are none. Plans of another version are
-    made again."""
+def plan_version(rules: Iterable[ClockRule], triggers: Iterable[Trigger]) -> str:
+    """A digest of these schedules and dates, of the zone data, and of the texts of the triggers that running
+    occurrences follow; empty if there are neither. With another version, a state is brought up to date."""
     sources = [[each.id, *_content(each.source)] for each in rules]
+    sources += sorted([each.name, each.rule_hash] for each in triggers if each.follows)
     return digest([VERSION, *sources]) if sources else ""
 
 

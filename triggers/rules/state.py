@@ -2,19 +2,21 @@
 
 Limits: 64 event ids of the last 24 h; reservations while they are inside some window; 256 entry keys a rule; 128
 command ids a rule; goals until their time is over; 64 events of an unfinished sequence, while an event that may still
-arrive could finish it.
+arrive could finish it; of an occurrence, the latest 100 entries and one event for each `wait_for`, within the bytes of
+`triggers.engine.kept_events`.
 """
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, structs
 from msgspec.msgpack import Decoder, Encoder
 
+from triggers.cel.runtime import MissingField
 from triggers.measures.decay import ScoreState
 from triggers.measures.windows import WindowState
-from triggers.rules.events import StoredEvent
+from triggers.rules.events import StoredEvent, event_map
 from triggers.rules.seen import SeenIds
 
 
@@ -34,8 +36,14 @@ if TYPE_CHECKING:
 else:  # msgspec decodes these as they are, and what reads them decodes them
     LazyEvent = LazyWindow = Raw
 
+_pack = Encoder().encode
 _decode_event = Decoder(StoredEvent).decode
 _decode_window = Decoder(WindowState).decode
+
+
+def event_size(event: LazyEvent) -> int:
+    """The bytes that an event takes in a state."""
+    return len(event) if isinstance(event, Raw) else len(_pack(event))
 
 
 class StoredConsent(NamedTuple):
@@ -61,6 +69,38 @@ class Membership(Struct, array_like=True):
     due: int | None = None
 
 
+MAX_GATHERED = 100
+"""The latest entries that an occurrence keeps, its first one counted."""
+
+
+class Journey(Struct, array_like=True, gc=False):
+    """What an occurrence remembers of its way. Later versions append fields."""
+
+    seen: dict[str, LazyEvent] = {}
+    """By the name of a `wait_for` step, the first event since the entry that it matches."""
+    matched: str | None = None
+    """The name of the `wait_for` step that was satisfied last."""
+    gathered: list[LazyEvent] = []
+    """Entries after the first, the latest MAX_GATHERED."""
+    passed: list[str] = []
+    """The ids of the sends behind it, in order."""
+    passed_at: int = 0
+    """From when what comes after the last of them counts."""
+
+    def event(self, name: str) -> StoredEvent:
+        """The event that is remembered for a step, decoded when it is read."""
+        event = self.seen[name]
+        if isinstance(event, Raw):
+            event = self.seen[name] = _decode_event(event)
+        return event
+
+    def entries(self) -> list[StoredEvent]:
+        """The entries that were gathered after the first, decoded when they are read."""
+        decoded = [_decode_event(event) if isinstance(event, Raw) else event for event in self.gathered]
+        self.gathered = [*decoded]
+        return decoded
+
+
 class Occurrence(Struct, array_like=True, gc=False):
     """One run of a trigger.
 
@@ -82,7 +122,84 @@ class Occurrence(Struct, array_like=True, gc=False):
     wake: int
     held: bool = False
     since: int | None = None
-    """When the wait for a slot, for a timestamp or, if `held`, for the first profile began; None in other waits."""
+    """When the wait for a slot, a timestamp, an event or, if `held`, for the first profile began; None in other waits.
+    """
+    journey: Journey | None = None
+    """None if there is nothing to remember of its way."""
+
+    @property
+    def has_match(self) -> bool:
+        """Whether a `wait_for` was satisfied."""
+        return self.journey is not None and self.journey.matched is not None
+
+    @property
+    def matched(self) -> StoredEvent:
+        """The event that satisfied the last `wait_for`; raises MissingField if none did."""
+        if self.journey is None or self.journey.matched is None:
+            raise MissingField("no `wait_for` was satisfied")
+        return self.journey.event(self.journey.matched)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The latest entries in the order of their arrival, as maps."""
+        gathered = [] if self.journey is None else self.journey.entries()
+        return [event_map(event) for event in [self.event, *gathered][-MAX_GATHERED:]]
+
+    def remembered(self) -> list[StoredEvent]:
+        """The events after the entry that it remembers."""
+        journey = self.journey
+        return [] if journey is None else [*map(journey.event, journey.seen), *journey.entries()]
+
+    def passes(self, send: str) -> None:
+        """Remembers that it has passed a send, from which the next wait counts."""
+        if self.journey is None:
+            self.journey = Journey()
+        self.journey.passed.append(send)
+        self.journey.passed_at = self.due
+
+    def gather(self, event: StoredEvent) -> int:
+        """Adds an entry; returns how many were forgotten for it, because only the latest are kept."""
+        if self.journey is None:
+            self.journey = Journey()
+        gathered = self.journey.gathered
+        gathered.append(event)
+        if len(gathered) < MAX_GATHERED:
+            return 0
+        del gathered[:-MAX_GATHERED]
+        return 1
+
+    def forget_oldest(self) -> int:
+        """Forgets the oldest gathered entry; returns its size in bytes."""
+        assert self.journey is not None
+        return event_size(self.journey.gathered.pop(0))
+
+    def seen_size(self, name: str) -> int:
+        """The bytes of the event that is remembered for the `wait_for` step of this name."""
+        assert self.journey is not None
+        return event_size(self.journey.seen[name])
+
+    def forget_properties(self, name: str) -> int:
+        """Forgets the properties of a remembered event; returns how many bytes that frees."""
+        assert self.journey is not None
+        before = self.seen_size(name)
+        self.journey.seen[name] = structs.replace(self.journey.event(name), properties={})
+        return before - self.seen_size(name)
+
+    def has_seen(self, name: str) -> bool:
+        """Whether an event is remembered for the `wait_for` step of this name."""
+        return self.journey is not None and name in self.journey.seen
+
+    def seen_at(self, name: str) -> int | None:
+        """When the event happened that is remembered for the `wait_for` step of this name; None if there is none."""
+        if self.journey is None or name not in self.journey.seen:
+            return None
+        return self.journey.event(name).time_ms
+
+    def remember(self, name: str, event: StoredEvent) -> None:
+        """Remembers an event for the `wait_for` step of this name."""
+        if self.journey is None:
+            self.journey = Journey()
+        self.journey.seen[name] = event
 
     @property
     def event(self) -> StoredEvent:
@@ -108,7 +225,10 @@ def text_of_key(key: Any) -> str | None:
 
 
 class Reservation(NamedTuple):
-    """One decided send. Caps count it, and outcomes find their rule by it. `kind` is send, shadow or held_out."""
+    """One decided send. Caps count it, and outcomes find their rule by it. `kind` is send, shadow or held_out.
+
+    `purpose` is the consent that it needs.
+    """
 
     command_id: str
     at: int
@@ -119,6 +239,7 @@ class Reservation(NamedTuple):
     channel: str
     occurrence: str
     step: str
+    brand: str | None = None
 
 
 class OpenGoal(NamedTuple):
@@ -210,11 +331,11 @@ class Sends(Struct):
     reservations: list[Reservation]
     sent: dict[str, list[str]]
     decoded: int = -1
-    """The number of reservations that were decoded; -1 once they were replaced."""
+    """The number of reservations that were decoded; -1 once they were replaced, or an id without one was added."""
 
     @property
     def changed(self) -> bool:
-        """Whether they must be encoded again. Each change adds a reservation or replaces the list."""
+        """Whether they must be encoded again. Each change adds a reservation, replaces the list or sets `decoded`."""
         return len(self.reservations) != self.decoded
 
 
@@ -248,7 +369,6 @@ def encode_sends(sends: Sends) -> Raw:
 
 
 _decode_encoded_sends = Decoder(_EncodedSends).decode
-_pack = Encoder().encode
 _NO_SENDS = encode_sends(Sends([], {}))
 
 
@@ -275,6 +395,8 @@ class UserState(Struct, _Attributes, array_like=True):
     """The segments that the user is in, or may enter without an event. The user is in no other segment."""
     plans: dict[str, ScheduleState] = {}
     links: dict[str, list[Link]] = {}
+    paused_until: int | None = None
+    """Until then the user wants no mail that needs consent."""
 
     @property
     def user_id(self) -> str:
@@ -295,6 +417,14 @@ class UserState(Struct, _Attributes, array_like=True):
     def sent(self) -> dict[str, list[str]]:
         """The ids of recorded commands, by rule."""
         return self._read_sends().sent
+
+    def remember_command(self, name: str, command_id: str) -> list[str]:
+        """Adds the id of a recorded command, and returns those of the rule's commands."""
+        sends = self._read_sends()
+        sends.decoded = -1
+        ids = sends.sent.setdefault(name, [])
+        ids.append(command_id)
+        return ids
 
     def _read_sends(self) -> Sends:
         if self.sends is None:

@@ -4,6 +4,8 @@ import ipaddress
 import socket
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_LOCAL_USE = tuple(map(ipaddress.ip_network, ("64:ff9b:1::/48", "fec0::/10", "::/96")))
+"""NAT64 of a network's own (RFC 8215), site-local and IPv4-compatible addresses: not all tables of Python have them."""
 
 
 def is_public(address: str) -> bool:
@@ -12,7 +14,7 @@ def is_public(address: str) -> bool:
     inner = _inner(parsed) if isinstance(parsed, ipaddress.IPv6Address) else None
     if inner is not None:
         return is_public(str(inner))
-    return parsed.is_global and not parsed.is_multicast
+    return parsed.is_global and not parsed.is_multicast and not any(parsed in network for network in _LOCAL_USE)
 
 
 def _inner(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:

@@ -1,5 +1,6 @@
 """Consent in delivery: unreadable profiles, tombstones, unsubscribes, complaints, and consent given again."""
 
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -219,6 +220,38 @@ def test_consent_given_after_an_unsubscribe_lifts_it_and_the_audit_says_so(deliv
     assert delivery.rows(audit, command.id) == [(again, "lift", "consent", "marketing")]
     outcome(delivery, command, "unsubscribed", again + timedelta(milliseconds=1))
     wait_until(lambda: suppressed(delivery, command), "a later unsubscribe suppresses again")
+
+
+def test_an_unsubscribe_by_a_mail_that_the_ledger_has_forgotten_is_from_the_purpose_that_it_names(
+    delivery: Harbour, template: str
+) -> None:
+    user, now = delivery.publish_user(), datetime.now(UTC)
+    forgotten = a_command(user, template)
+    fields = {"command_id": forgotten.id, "user_id": user, "purpose": "marketing", "kind": "unsubscribed", "time": now}
+    delivery.publish(OUTCOMES.name, user, Outcome(id=uuid.uuid4().hex, **fields))
+    wait_until(lambda: suppressed(delivery, forgotten), "the suppression")
+    assert suppressed(delivery, forgotten) == [("marketing", "unsubscribed")]
+    assert answer(delivery, user, template, purpose=TRANSACTIONAL)[0] == LedgerState.ACCEPTED
+    consent_at(delivery, user, datetime.now(UTC))
+    assert answer(delivery, user, template)[0] == LedgerState.ACCEPTED
+
+
+def test_a_user_who_paused_mail_gets_only_what_needs_no_consent_until_then(delivery: Harbour, template: str) -> None:
+    user = delivery.publish_user()
+    until = datetime.now(UTC) + timedelta(days=30)
+    query = "SELECT paused_until FROM recipients WHERE user_id = %s"
+    published(delivery, user, whole(user, paused_until=until.isoformat()))
+    wait_until(lambda: delivery.rows(query, user) == [(until,)], "the pause in the view")
+    assert answer(delivery, user, template)[:2] == (LedgerState.SUPPRESSED, "user_paused")
+    published(delivery, user, whole(user, locale="de"))
+    seen = "SELECT locale, paused_until FROM recipients WHERE user_id = %s"
+    wait_until(lambda: delivery.rows(seen, user)[0][0] == "de", "a profile of a backend in the view")
+    assert delivery.rows(seen, user) == [("de", until)]
+    assert answer(delivery, user, template, purpose=TRANSACTIONAL)[0] == LedgerState.ACCEPTED
+    ended = datetime.now(UTC)
+    published(delivery, user, whole(user, paused_until=ended.isoformat()))
+    wait_until(lambda: delivery.rows(query, user) == [(ended,)], "the earlier end of the pause")
+    assert answer(delivery, user, template)[0] == LedgerState.ACCEPTED
 
 
 def test_consent_does_not_lift_a_complaint_a_hard_bounce_or_another_purpose(delivery: Harbour, template: str) -> None:

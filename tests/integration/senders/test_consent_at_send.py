@@ -12,7 +12,6 @@ from drivers.real_servers import RealServers
 from drivers.running_senders import Harbour, a_command, harbour, have_topics, wait_until
 from drivers.slow_receiver import REPLY_S, SlowReceiver, in_place_of_the_sink
 
-from infra.postgres.migrate import migrate
 from schemas.commands import SendCommand
 from schemas.profiles import Consent, Profile
 from schemas.topics import COMMANDS, PROFILES
@@ -28,7 +27,6 @@ STALE_S = 5.0
 @pytest.fixture
 def delivery(servers: RealServers, database_url: str, tmp_path: Path) -> Iterator[Harbour]:
     have_topics(servers.kafka)
-    migrate(database_url)
     yield from harbour(servers.kafka, database_url, tmp_path, connections=CONNECTIONS)
 
 

@@ -10,15 +10,17 @@ import pytest
 from drivers.real_servers import RealServers
 from drivers.running_senders import DOMAIN, Harbour, Tail, a_command, have_topics, lasting_harbour, parsed, wait_until
 
+from schemas.brands import Brand, DkimName, SenderName
 from schemas.codec import decode, encode, partition_for
 from schemas.commands import SendCommand
 from schemas.deadletters import DeadLetter
 from schemas.decisions import Decision
 from schemas.outcomes import Outcome
 from schemas.profiles import Consent
-from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, OUTCOMES, PROFILES
+from schemas.rules import CURRENT, Manifest
+from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, OUTCOMES, PROFILES, RULES
 from schemas.vocabulary import DeadLetterCause, DecisionOutcome, LedgerState, OutcomeKind
-from senders.content.dkim import dns_record
+from senders.content.dkim import dns_record, load_key
 
 pytestmark = pytest.mark.servers
 
@@ -61,7 +63,7 @@ def test_a_command_becomes_one_signed_mail_an_accepted_row_an_outcome_and_a_deli
     delivery.wait_for(command, LedgerState.ACCEPTED)
 
     [raw] = delivery.mails(command)
-    record = dns_record(delivery.key).encode()
+    record = dns_record(load_key(delivery.key_file)).encode()
     assert dkimpy.verify(
         raw, dnsfunc=lambda name, **_: record if name == f"demo._domainkey.{DOMAIN}.".encode() else b""
     )
@@ -255,6 +257,38 @@ def test_a_mail_that_cannot_be_made_fails_with_the_reason(delivery: Harbour, tem
         assert answer[0] == expected
         assert detail is None or answer[1] == detail
         assert delivery.mails(command) == []
+
+
+def test_a_brands_mail_is_sent_as_the_manifest_says_and_without_its_key_it_waits(
+    delivery: Harbour, template: str
+) -> None:
+    sender = SenderName(shown="The Shop", address=f"mail@shop.{DOMAIN}")
+    shop = Brand(name="shop", sender=sender, dkim=DkimName(domain=DOMAIN, selector="demo"), list_id=f"lists.{DOMAIN}")
+    keyless = Brand(name="keyless", sender=sender, dkim=DkimName(domain=DOMAIN, selector="spring"))
+    now = datetime.now(UTC)
+    manifest = Manifest(number=int(now.timestamp()), texts=[], applied_at=now, brands=[shop, keyless])
+    delivery.publish(RULES.name, CURRENT, manifest)
+    consent = dict.fromkeys(["shop/news", "keyless/news"], Consent(granted=True, time=now))
+    user, other = delivery.publish_user(consent=consent), delivery.publish_user()
+
+    def of(brand: str, to: str = user) -> SendCommand:
+        return send(delivery, a_command(to, template, brand=brand, purpose=f"{brand}/news"))
+
+    sent, waiting, unknown, elsewhere = of("shop"), of("keyless"), of("nobody"), of("shop", other)
+    delivery.wait_for(sent, LedgerState.ACCEPTED)
+    [mail] = map(parsed, delivery.mails(sent))
+    assert (mail["From"], mail["List-Id"]) == (f"The Shop <mail@shop.{DOMAIN}>", f"<news.lists.{DOMAIN}>")
+    assert mail["Message-ID"] == f"<{sent.id}@{DOMAIN}>"
+    assert f"d={DOMAIN}; s=demo;" in mail["DKIM-Signature"]
+    delivery.wait_for(elsewhere, LedgerState.SUPPRESSED)
+    assert reason(delivery, elsewhere)[0] == "no_consent"
+    delivery.wait_for(unknown, LedgerState.SUPPRESSED)
+    wait_until(lambda: reason(delivery, waiting)[0] == "signing_key_missing", "the mail waits for its key")
+    assert reason(delivery, waiting)[1] == f"no key for spring._domainkey.{DOMAIN}"
+
+    transactional = a_command(user, template, brand="nobody", purpose="transactional")
+    delivery.wait_for(send(delivery, transactional), LedgerState.FAILED)
+    assert reason(delivery, transactional)[:2] == ("brand_missing", "nobody")
 
 
 def test_without_a_reply_to_the_final_dot_marketing_is_held_and_transactional_mail_is_resent(

@@ -12,7 +12,6 @@ import pytest
 from drivers.real_servers import RealServers
 from drivers.running_senders import Harbour, a_command, harbour, have_topics, parsed, wait_until
 
-from infra.postgres.migrate import migrate
 from schemas.commands import SendCommand
 from schemas.topics import COMMANDS
 from schemas.vocabulary import LedgerState
@@ -28,7 +27,6 @@ WITH = "from senders.app import main; from senders.settings import SenderSetting
 @pytest.fixture
 def delivery(servers: RealServers, database_url: str, tmp_path: Path) -> Iterator[Harbour]:
     have_topics(servers.kafka)
-    migrate(database_url)
     yield from harbour(servers.kafka, database_url, tmp_path)
 
 

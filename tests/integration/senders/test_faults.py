@@ -1,6 +1,7 @@
 """Delivery while servers are down, and after a kill: no mail is lost, and only mails in doubt are sent twice."""
 
 import json
+import select
 import signal
 import socket
 import socketserver
@@ -20,7 +21,7 @@ from drivers.serving import serving
 
 from infra.kafka.client import KafkaAway
 from infra.kafka.connection import Connection
-from infra.postgres.migrate import migrate
+from infra.service.faults import is_fenced
 from schemas.codec import decode
 from schemas.commands import SendCommand
 from schemas.deadletters import DeadLetter
@@ -37,7 +38,6 @@ DONE = (LedgerState.ACCEPTED, LedgerState.IN_DOUBT)
 @pytest.fixture
 def delivery(servers: RealServers, database_url: str, tmp_path: Path) -> Iterator[Harbour]:
     have_topics(servers.kafka)
-    migrate(database_url)
     yield from harbour(servers.kafka, database_url, tmp_path)
 
 
@@ -67,6 +67,10 @@ def mails_by_command(delivery: Harbour) -> Counter[str]:
     return Counter(str(parsed(mail.raw)["X-Ebbtide-Command"]) for mail in delivery.sink.messages())
 
 
+class Threads(socketserver.ThreadingTCPServer):
+    allow_reuse_address = daemon_threads = True
+
+
 @contextmanager
 def one_reply(port: int, to_final_dot: bytes) -> Iterator[None]:
     """A mail server that accepts every command, and gives this reply to every message."""
@@ -83,10 +87,26 @@ def one_reply(port: int, to_final_dot: bytes) -> Iterator[None]:
                 else:
                     self.wfile.write(b"250 ok\r\n")
 
-    class Threads(socketserver.ThreadingTCPServer):
-        allow_reuse_address = daemon_threads = True
-
     with serving(Threads(("127.0.0.1", port), OneReplyHandler)):
+        yield
+
+
+@contextmanager
+def another_way(port: int, server: str) -> Iterator[None]:
+    """A server, also at this port."""
+    host, _, its_port = server.rpartition(":")
+
+    class WayHandler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.create_connection((host, int(its_port))) as there:
+                ways = {self.request: there, there: self.request}
+                while True:
+                    for source in select.select(list(ways), [], [])[0]:
+                        if not (data := source.recv(65_536)):
+                            return
+                        ways[source].sendall(data)
+
+    with serving(Threads(("127.0.0.1", port), WayHandler)):
         yield
 
 
@@ -343,6 +363,31 @@ def test_a_destination_beyond_loopback_stops_the_start(delivery: Harbour) -> Non
         delivery.stop()
 
 
+def test_a_worker_that_starts_while_kafka_is_away_says_so_once_and_begins_when_it_answers(
+    delivery: Harbour, servers: RealServers, capfd: pytest.CaptureFixture[str]
+) -> None:
+    port, said = free_port(), []
+    delivery.settings["kafka"] = f"127.0.0.1:{port}"
+
+    def count(event: str) -> int:
+        said.append("".join(capfd.readouterr()))
+        return "".join(said).count(event)
+
+    delivery.start()
+    wait_until(lambda: count("kafka_away"), "it says that Kafka is away")
+    with another_way(port, servers.kafka):
+        assert all_done(delivery, publish_commands(delivery, 3)) == {LedgerState.ACCEPTED: 3}
+        assert delivery.stop() < 5
+    assert (count("kafka_away"), count("kafka_back"), count("Traceback")) == (1, 1, 0)
+
+
+def test_a_worker_that_waits_for_kafka_ends_when_it_is_told_to(delivery: Harbour) -> None:
+    delivery.settings["kafka"] = f"127.0.0.1:{free_port()}"
+    delivery.start()
+    assert delivery.runs
+    assert delivery.stop() < 5
+
+
 def test_a_start_without_kafka_fails_and_says_so() -> None:
     with pytest.raises(KafkaAway, match=r"Kafka does not answer at 127\.0\.0\.1:\d+ "):
         user_partitions(Connection(f"127.0.0.1:{free_port()}"), timeout_s=1.0)
@@ -354,6 +399,7 @@ def test_of_two_workers_with_one_instance_name_the_earlier_ends(delivery: Harbou
     all_done(delivery, publish_commands(delivery, 1))
     delivery.start_process()
     wait_until(lambda: not delivery.runs, "the earlier has ended", 30)
-    with pytest.raises(KafkaException, match="Static consumer fenced"):
+    with pytest.raises(KafkaException, match="Static consumer fenced") as fenced:
         delivery.stop()
+    assert is_fenced(fenced.value)
     assert all_done(delivery, publish_commands(delivery, 1)) == {LedgerState.ACCEPTED: 1}

@@ -14,7 +14,6 @@ from drivers.real_servers import RealServers
 from drivers.running_senders import Harbour, a_command, harbour, have_topics, wait_until
 from drivers.slow_receiver import in_place_of_the_sink
 
-from infra.postgres.migrate import migrate
 from schemas.codec import partition_for
 from schemas.topics import COMMANDS, DEMO_PARTITIONS
 
@@ -26,7 +25,6 @@ LEASE_S = 2.0
 @pytest.fixture
 def delivery(servers: RealServers, database_url: str, tmp_path: Path) -> Iterator[Harbour]:
     have_topics(servers.kafka)
-    migrate(database_url)
     yield from harbour(servers.kafka, database_url, tmp_path, connections=DEMO_PARTITIONS + 4, lease_s=LEASE_S)
 
 

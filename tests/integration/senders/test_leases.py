@@ -13,7 +13,6 @@ import pytest
 from drivers.real_servers import RealServers
 from drivers.running_senders import Harbour, a_command, harbour, have_topics, wait_until
 
-from infra.postgres.migrate import migrate
 from schemas.topics import COMMANDS
 
 pytestmark = pytest.mark.servers
@@ -27,7 +26,6 @@ SESSION_S = 15
 @pytest.fixture
 def delivery(servers: RealServers, database_url: str, tmp_path: Path) -> Iterator[Harbour]:
     have_topics(servers.kafka)
-    migrate(database_url)
     yield from harbour(servers.kafka, database_url, tmp_path, lease_s=LEASE_S, session_timeout_ms=SESSION_S * 1000)
 
 

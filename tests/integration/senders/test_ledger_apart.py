@@ -6,11 +6,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from drivers.database_outage import database_away
 from drivers.real_servers import RealServers
 from drivers.running_senders import Harbour, a_command, harbour, have_topics, wait_until
 from psycopg import sql
 
-from infra.postgres.migrate import MigrationError, migrate, migrate_both
+from infra.postgres.migrate import MigrationError, migrate_both
 from schemas.commands import SendCommand
 from schemas.outcomes import Outcome
 from schemas.profiles import Consent, Profile
@@ -33,7 +34,6 @@ def ledger_url(servers: RealServers) -> Iterator[str]:
 @pytest.fixture
 def delivery(servers: RealServers, database_url: str, ledger_url: str, tmp_path: Path) -> Iterator[Harbour]:
     have_topics(servers.kafka)
-    migrate_both(database_url, ledger_url)
     for made in harbour(servers.kafka, database_url, tmp_path, ledger_url=ledger_url):
         made.start()
         yield made
@@ -88,6 +88,7 @@ def test_what_delivery_decides_by_is_in_one_database_and_what_analysts_read_in_t
     assert "accepted" in life.stdout
     assert "clicked" in life.stdout
     address = f"ann+{user}@example.net"
+    wait_until(lambda: not delivery.command("suppressions", "explain", address).returncode, "it is suppressed")
     explained = delivery.command("suppressions", "explain", address)
     assert f"user {user}  trigger hello" in explained.stdout
     assert "unsubscribed, purpose marketing" in explained.stdout
@@ -106,15 +107,7 @@ def test_delivery_goes_on_while_the_database_of_the_hypertables_is_away(
 ) -> None:
     template, user = delivery.publish_template(), delivery.publish_user()
     delivery.wait_for(send(delivery, user, template), LedgerState.ACCEPTED)
-    name = delivery.database_url.rpartition("/")[2]
-    with psycopg.connect(servers.database_url("postgres"), autocommit=True) as administrator:
-
-        def allow(*, connections: bool) -> None:
-            words = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
-            administrator.execute(words.format(sql.Identifier(name), sql.Literal(connections)))
-
-        allow(connections=False)
-        administrator.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+    with database_away(servers, delivery.database_url) as give_back:
         command = send(delivery, user, template)
         delivery.wait_for(command, LedgerState.ACCEPTED)
         log: list[str] = []
@@ -125,7 +118,7 @@ def test_delivery_goes_on_while_the_database_of_the_hypertables_is_away(
             return "".join(log)
 
         wait_until(lambda: "timescale_away" in logged(), "the outage is logged")
-        allow(connections=True)
+        give_back()
     wait_until(lambda: recorded(delivery, "deliveries", command), "its row is written later")
     wait_until(lambda: "timescale_back" in logged(), "its end is logged")
     assert "ledger_away" not in logged()
@@ -152,7 +145,6 @@ def dead_after_vacuum(url: str) -> int:
 def test_an_open_transaction_of_an_analyst_holds_no_dead_rows_of_a_ledger_apart(
     database_url: str, ledger_url: str
 ) -> None:
-    migrate_both(database_url, ledger_url)
     with psycopg.connect(database_url) as analyst:
         analyst.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         analyst.execute("SELECT count(*) FROM deliveries")
@@ -160,12 +152,11 @@ def test_an_open_transaction_of_an_analyst_holds_no_dead_rows_of_a_ledger_apart(
         assert dead_after_vacuum(ledger_url) == 0
 
 
-def test_no_ledger_begins_anew_beside_one_that_is_in_use(database_url: str, ledger_url: str) -> None:
-    migrate(database_url)
+def test_no_ledger_begins_anew_beside_one_that_is_in_use(database_url: str, empty_database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         connection.execute("INSERT INTO recipients (user_id, known_at) VALUES ('u1', now())")
     with pytest.raises(MigrationError, match="keep that as EBBTIDE_LEDGER_URL"):
-        migrate_both(database_url, ledger_url)
-    with psycopg.connect(ledger_url) as connection:
+        migrate_both(database_url, empty_database_url)
+    with psycopg.connect(empty_database_url) as connection:
         assert connection.execute("SELECT to_regclass('schema_migrations')").fetchall() == [(None,)]
-    assert migrate_both(ledger_url, database_url), "the new database is that of the hypertables"
+    assert migrate_both(empty_database_url, database_url), "the new database is that of the hypertables"

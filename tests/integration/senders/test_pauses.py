@@ -15,7 +15,6 @@ from drivers.slow_receiver import SlowReceiver, in_place_of_the_sink
 
 from cli.operations.control import publish_switch
 from infra.kafka.publisher import Publisher
-from infra.postgres.migrate import migrate
 from schemas.commands import SendCommand
 from schemas.rules import Control
 from schemas.topics import COMMANDS, CONTROL
@@ -30,7 +29,6 @@ Switch = Callable[..., Control]
 @pytest.fixture
 def delivery(servers: RealServers, database_url: str, tmp_path: Path) -> Iterator[Harbour]:
     have_topics(servers.kafka)
-    migrate(database_url)
     yield from harbour(servers.kafka, database_url, tmp_path, connections=2)
 
 

@@ -9,12 +9,11 @@ from drivers.running_senders import have_topics
 
 from infra.kafka.batch_reader import BatchReader
 from infra.postgres.database import Database
-from infra.postgres.migrate import migrate
 from infra.service.outages import Outage
 from senders.policy.recipients import AddressHasher
 from senders.policy.recipients_feed import RecipientsFeed
 from senders.queue.intake import CommandIntake
-from senders.recorder import Recorder
+from senders.recording.recorder import Recorder
 from senders.settings import SenderSettings
 
 pytestmark = pytest.mark.servers
@@ -35,7 +34,6 @@ def readers(settings: SenderSettings, database: Database) -> list[BatchReader[An
 
 def test_each_reader_can_write_its_samples(servers: RealServers, database_url: str) -> None:
     have_topics(servers.kafka)
-    migrate(database_url)
     settings = SenderSettings(kafka=servers.kafka, database_url=database_url, suppression_key="a secret of the tests")
     database = Database(database_url, Outage("timescale"), Event())
     for reader in readers(settings, database):

@@ -10,7 +10,6 @@ from drivers.running_senders import Harbour, free_port, harbour, have_topics, wa
 from drivers.shaped_delivery import FREE, in_state, limited, publish, shape, zones_of
 
 from infra.local.sink_process import ProviderSink
-from infra.postgres.migrate import migrate
 from schemas.vocabulary import LedgerState, ReplyClass
 
 pytestmark = pytest.mark.servers
@@ -23,7 +22,6 @@ BLOCK = '[[provider]]\nname = "all"\n[[provider.replies]]\nat = "rcpt"\ntext = "
 @pytest.fixture
 def delivery(servers: RealServers, database_url: str, tmp_path: Path) -> Iterator[Harbour]:
     have_topics(servers.kafka)
-    migrate(database_url)
     zones = zones_of("slow.example", "fast.example")
     zones.put("none.example", "MX", "0 .")
     with answering(zones):

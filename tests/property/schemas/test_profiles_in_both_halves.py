@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.types.json import set_json_dumps, set_json_loads
 
-from infra.postgres.migrate import migrate
 from schemas.codec import DecodeError, decode
 from schemas.decisions import Decision
 from schemas.events import Event
@@ -21,6 +20,7 @@ from schemas.topics import DEAD_LETTERS, DECISIONS, PROFILES
 from senders.policy.recipients_table import write_profiles
 from streams.decisions.evaluate import Decider
 from streams.decisions.update import InputRecord, Update
+from triggers.cel.runtime import as_ms
 from triggers.engine.evaluator import Evaluator
 from triggers.language.diagnostics import SourceFile
 from triggers.loader import load_rules
@@ -55,7 +55,7 @@ ANSWERS = ["granted", "time", "method", "text_version"]
 @st.composite
 def values(draw: st.DrawFn) -> tuple[str, Any]:
     """How a profile is spoilt, or not: drawn before its time is known."""
-    kind = draw(st.sampled_from(["whole", "whole", "field", "answer", "cut", "bytes", "deep", "none"]))
+    kind = draw(st.sampled_from(["whole", "whole", "pause", "field", "answer", "cut", "bytes", "deep", "none"]))
     granted = draw(st.booleans())
     match kind:
         case "field":
@@ -81,6 +81,8 @@ def raw_of(drawn: tuple[str, Any], at: datetime) -> bytes | None:
     granted = content if isinstance(content, bool) else content[0]
     answer: dict[str, Any] = {"granted": granted, "time": at.isoformat(), "method": "form"}
     profile: dict[str, Any] = {"user_id": "u1", "address": "u1@mail.example", "attributes": {"plan": "paid"}}
+    if kind == "pause":
+        profile["paused_until"] = (at - timedelta(seconds=1)).isoformat()  # over: what is sent stays the same
     if kind == "answer":
         answer[content[1]] = content[2]
     profile["consent"] = {"marketing": answer}
@@ -147,7 +149,6 @@ def test_marketing_is_sent_only_where_the_newest_record_is_a_whole_profile_that_
 @pytest.fixture
 def view(database_url: str) -> Iterator[psycopg.Connection[Any]]:
     """A recipients view of our own."""
-    migrate(database_url)
     with psycopg.connect(database_url, autocommit=True) as connection:
         set_json_dumps(orjson.dumps, connection)
         set_json_loads(orjson.loads, connection)
@@ -170,7 +171,9 @@ def test_both_halves_know_the_same_of_a_user(
         batch = [read_profile(b"u1", raw, 0, 1) for raw in raws[begin : begin + together]]
         for _ in range(2):
             write_profiles(view, batch)
-    row = view.execute("SELECT consent, attributes, address FROM recipients WHERE user_id = 'u1'").fetchone()
+    row = view.execute(
+        "SELECT consent, attributes, address, paused_until FROM recipients WHERE user_id = 'u1'"
+    ).fetchone()
     known = state_of("u1", state)
     assert (row is not None) is known.profiled
     if row is not None:
@@ -178,3 +181,4 @@ def test_both_halves_know_the_same_of_a_user(
         yeses = {purpose for purpose, answer in known.consent.items() if answer.granted}
         assert yeses == {purpose for purpose, answer in row[0].items() if answer["granted"]}
         assert row[1] == known.user.attributes
+        assert (row[3] and as_ms(row[3])) == known.paused_until

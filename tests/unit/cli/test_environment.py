@@ -9,6 +9,7 @@ from cli.environment import Environment
 from schemas.errors import UserError
 from senders.settings import SenderSettings
 from streams.settings import StreamSettings
+from web.settings import WebSettings
 
 
 def test_variables_win_over_the_main_instance_and_change_no_process_environment(
@@ -38,6 +39,40 @@ def test_only_delivery_makes_the_key_of_suppressions(tmp_path: Path, monkeypatch
     assert not list(tmp_path.iterdir())
     key = environment.settings(SenderSettings).suppression_key.get_secret_value()
     assert (tmp_path / "suppression.key").read_text() == key == environment.variables()["EBBTIDE_SUPPRESSION_KEY"]
+
+
+def test_links_of_a_local_instance_lead_to_this_machine_and_those_of_real_mail_only_where_a_setting_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = Environment.of(root=tmp_path)
+    assert environment.settings(SenderSettings).public_url == f"http://127.0.0.1:{environment.ports.http}"
+    assert environment.settings(SenderSettings).link_keys == environment.settings(WebSettings).link_keys
+    monkeypatch.setenv("EBBTIDE_ALLOW_REAL_MAIL", "true")
+    assert environment.settings(SenderSettings).public_url is None
+    monkeypatch.setenv("EBBTIDE_PUBLIC_URL", "https://mail.shop.example")
+    monkeypatch.setenv("EBBTIDE_LINK_KEYS", '["0123456789abcdef"]')
+    assert environment.settings(WebSettings).public_url == "https://mail.shop.example"
+
+
+@pytest.mark.parametrize("setting", ["EBBTIDE_DATABASE_URL", "EBBTIDE_LEDGER_URL", "EBBTIDE_KAFKA"])
+def test_nobody_is_erased_on_named_servers_under_a_key_that_only_this_machine_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    monkeypatch.delenv("EBBTIDE_ERASURE_KEY", raising=False)
+    environment, demo = Environment.of(root=tmp_path), Environment.of("demo", tmp_path)
+    assert environment.shared_erasure_key == environment.erasure_key
+    monkeypatch.setenv(setting, "postgresql://db.example/ebbtide")
+    with pytest.raises(UserError, match=f"EBBTIDE_ERASURE_KEY: not set, but {setting} names servers"):
+        _ = environment.shared_erasure_key
+    assert demo.shared_erasure_key == demo.erasure_key
+    monkeypatch.setenv("EBBTIDE_ERASURE_KEY", "the key of all processes")
+    assert environment.shared_erasure_key == "the key of all processes"
+
+
+def test_a_command_that_erases_says_that_the_key_is_not_set() -> None:
+    done = ebbtide("privacy", "readmit", "ann", EBBTIDE_DATABASE_URL="postgresql://127.0.0.1:1/none")
+    assert done.returncode == 2
+    assert done.stderr.startswith("ebbtide: setting EBBTIDE_ERASURE_KEY: not set, but EBBTIDE_DATABASE_URL names")
 
 
 @pytest.mark.parametrize("setting", ["EBBTIDE_DATABASE_URL", "EBBTIDE_LEDGER_URL"])

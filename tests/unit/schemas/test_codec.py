@@ -27,6 +27,11 @@ def test_an_event_survives_the_wire():
     assert decode(Event, encode(event)) == event
 
 
+def test_an_event_of_nobody_survives_the_wire():
+    event = decode(Event, orjson.dumps(EVENT | {"user_id": None, "properties": {"coupon": None}}))
+    assert decode(Event, encode(event)) == event
+
+
 def test_a_moment_with_an_offset_is_read_as_utc():
     assert decode(Event, orjson.dumps(EVENT)).time.isoformat() == "2026-11-22T09:00:00+00:00"
 
@@ -242,7 +247,7 @@ def test_records_that_the_journal_names_by_number_are_kept_until_the_journal_is_
 
 def test_the_inputs_of_the_clock_use_append_time():
     timed = {t.name for t in TOPICS if t.config()["message.timestamp.type"] == "LogAppendTime"}
-    assert timed == {"events", "profiles", "outcomes"}
+    assert timed == {"events", "profiles", "outcomes", "broadcasts"}
 
 
 def test_a_command_needs_an_id_in_the_right_form():

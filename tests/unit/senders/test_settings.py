@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from senders.content.mail_builder import Tracking
 from senders.settings import SenderSettings, dns_server
 
 SECRET = "0123456789abcdef"
@@ -49,6 +50,9 @@ def test_by_default_only_transactional_mail_is_sent_again_when_in_doubt() -> Non
         ("mail_from", "nobody"),
         ("mail_from", "Shop <a@b.example>\r\nBcc: x@y.example"),
         ("unsubscribe_url", "http://plain.example/{command_id}"),
+        ("public_url", "mail.shop.example"),
+        ("public_url", "https://mail.shop.example/"),
+        ("link_keys", ("short",)),
         ("retry_first_s", 0),
         ("connections", 0),
         ("smtp_port", 0),
@@ -62,6 +66,19 @@ def test_an_invalid_setting_is_refused_and_named(field: str, value: object) -> N
     with pytest.raises(ValidationError) as refused:
         SenderSettings(suppression_key=SECRET, **{field: value})
     assert [error["loc"][:1] for error in refused.value.errors()] == [(field,)]
+
+
+def test_links_need_a_key() -> None:
+    with pytest.raises(ValidationError, match="public_url needs link_keys"):
+        SenderSettings(suppression_key=SECRET, public_url="https://mail.shop.example")
+    settings = SenderSettings(suppression_key=SECRET, public_url="https://mail.shop.example", link_keys=(SECRET,))
+    assert settings.link_pages is not None
+    assert SenderSettings(suppression_key=SECRET).link_pages is None
+
+
+def test_opens_and_clicks_are_tracked_by_default() -> None:
+    assert SenderSettings(suppression_key=SECRET).tracking == Tracking()
+    assert SenderSettings(suppression_key=SECRET, track_opens=False).tracking == Tracking(frozenset({"clicks"}))
 
 
 @pytest.mark.parametrize(("old", "new"), [("never", "off"), ("offered", "opportunistic")])

@@ -7,12 +7,12 @@ from schemas.decisions import Decision, GateAnswer
 from schemas.vocabulary import DecisionOutcome, Gate
 from triggers.engine.gates import stored
 from triggers.engine.gates.request import GateRequest
-from triggers.engine.records import Answer
+from triggers.engine.records import AnswerRecord
 
-_FIRST = Answer(Gate.DEDUPE, True, shared=True)
+_FIRST = AnswerRecord(Gate.DEDUPE, True, shared=True)
 
 
-def ask(request: GateRequest) -> Answer:
+def ask(request: GateRequest) -> AnswerRecord:
     """Passes if the user's state remembers the command neither as sent nor as recorded in the same way."""
     sent = request.evaluation.state.sent
     if not sent:
@@ -22,7 +22,7 @@ def ask(request: GateRequest) -> Answer:
     outcome = _recorded_outcome(request)
     if outcome is not None and not known:
         known = request.command_id in sent.get(recorded_key(outcome, name), ())
-    return Answer(Gate.DEDUPE, False, request.command_id) if known else _FIRST
+    return AnswerRecord(Gate.DEDUPE, False, request.command_id) if known else _FIRST
 
 
 def _recorded_outcome(request: GateRequest) -> DecisionOutcome | None:

@@ -12,23 +12,23 @@ from schemas.numbers import number_text, whole
 from schemas.vocabulary import Gate
 from triggers.engine.gates import stored
 from triggers.engine.gates.request import GateRequest
-from triggers.engine.records import Answer
+from triggers.engine.records import AnswerRecord
 
 _ROUNDING_S = 0.0005
 """Instants are kept to the millisecond."""
 
 
-def ask(request: GateRequest) -> Answer:
+def ask(request: GateRequest) -> AnswerRecord:
     """Passes before the expiry."""
     now_ms, expires_ms = request.evaluation.now_ms, request.expires_ms
     late_ms = now_ms - request.occurrence.due
     late_s = whole(late_ms / 1000) if late_ms > 0 else 0
-    return Answer(Gate.EXPIRY, now_ms < expires_ms, late_s, None, expires_ms)
+    return AnswerRecord(Gate.EXPIRY, now_ms < expires_ms, late_s, None, expires_ms)
 
 
-def after_deferral(request: GateRequest, until: int | None) -> Answer:
+def after_deferral(request: GateRequest, until: int | None) -> AnswerRecord:
     """The answer to a deferral that ends too late, or never."""
-    return Answer(Gate.EXPIRY, False, None, None, request.expires_ms, until)
+    return AnswerRecord(Gate.EXPIRY, False, None, None, request.expires_ms, until)
 
 
 def verify(decision: Decision, answer: GateAnswer) -> Iterator[str]:

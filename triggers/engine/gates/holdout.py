@@ -10,13 +10,13 @@ from schemas.numbers import number_text, whole
 from schemas.vocabulary import DecisionOutcome, Gate, Reason
 from triggers.engine.gates import stored
 from triggers.engine.gates.request import GateRequest
-from triggers.engine.records import Answer
+from triggers.engine.records import AnswerRecord
 from triggers.rules.assignment import in_holdout
 
-_NOT_HELD_OUT = Answer(Gate.HOLDOUT, True, shared=True)
+_NOT_HELD_OUT = AnswerRecord(Gate.HOLDOUT, True, shared=True)
 
 
-def ask(request: GateRequest) -> Answer:
+def ask(request: GateRequest) -> AnswerRecord:
     """Turns a real send of a user who is held out into a recorded one."""
     found = request.holdout()
     if found is None:
@@ -24,7 +24,7 @@ def ask(request: GateRequest) -> Answer:
     if request.verdict.outcome is DecisionOutcome.SEND:
         request.verdict.outcome, request.verdict.reason = DecisionOutcome.HELD_OUT, Reason.HOLDOUT
     name, percent = found
-    return Answer(Gate.HOLDOUT, True, name, whole(percent))
+    return AnswerRecord(Gate.HOLDOUT, True, name, whole(percent))
 
 
 def verify(decision: Decision, answer: GateAnswer) -> Iterator[str]:

@@ -11,27 +11,28 @@ from schemas.numbers import number_text, whole
 from schemas.vocabulary import DecisionOutcome, Gate, Reason
 from triggers.engine.gates import stored
 from triggers.engine.gates.request import GateRequest
-from triggers.engine.records import Answer
+from triggers.engine.records import AnswerRecord
 from triggers.rules.assignment import in_canary
 
 OUTSIDE = "outside"
 RECORDED_ONLY = ("shadow", OUTSIDE)
 """Observed values of sends that are recorded as `shadow`."""
-_LIVE = Answer(Gate.MODE, True, "live", shared=True)
-_OFF = Answer(Gate.MODE, False, "off", shared=True)
+_LIVE = AnswerRecord(Gate.MODE, True, "live", shared=True)
+_OFF = AnswerRecord(Gate.MODE, False, "off", shared=True)
 _CANARY = ("canary", OUTSIDE)
 _WORDS = {"live": "live", "shadow": "shadow: recorded, not sent", "off": "off"}
 
 
-def ask(request: GateRequest) -> Answer:
+def ask(request: GateRequest) -> AnswerRecord:
     """Passes unless the rule is off or paused."""
     trigger = request.trigger
     if trigger.mode == "live" and not request.evaluation.paused:
         return _LIVE
-    scopes = ("global", f"trigger/{trigger.name}", f"purpose/{trigger.purpose}")
+    purposes = dict.fromkeys((trigger.purpose, trigger.consent))
+    scopes = ("global", f"trigger/{trigger.name}", *(f"purpose/{each}" for each in purposes))
     paused = next((scope for scope in scopes if scope in request.evaluation.paused), None)
     if paused is not None:
-        return Answer(Gate.MODE, False, {"paused": paused})
+        return AnswerRecord(Gate.MODE, False, {"paused": paused})
     if trigger.mode == "off":
         return _OFF
     user_id = request.evaluation.state.user_id
@@ -39,7 +40,7 @@ def ask(request: GateRequest) -> Answer:
     if trigger.mode == "shadow" or outside:
         request.verdict.outcome, request.verdict.reason = DecisionOutcome.SHADOW, Reason.MODE
     limit = whole(trigger.canary_percent) if trigger.mode == "canary" else None
-    return Answer(Gate.MODE, True, OUTSIDE if outside else trigger.mode, limit)
+    return AnswerRecord(Gate.MODE, True, OUTSIDE if outside else trigger.mode, limit)
 
 
 def verify(decision: Decision, answer: GateAnswer) -> Iterator[str]:

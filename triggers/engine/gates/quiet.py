@@ -17,7 +17,7 @@ from schemas.zones import zone_named
 from triggers.cel.runtime import as_ms
 from triggers.engine.gates import stored
 from triggers.engine.gates.request import GateRequest
-from triggers.engine.records import Answer
+from triggers.engine.records import AnswerRecord
 from triggers.measures.local_time import covers, first_outside, inside, reading
 from triggers.measures.shapes import (
     WEEKDAYS,
@@ -30,12 +30,12 @@ from triggers.measures.shapes import (
     weekday,
 )
 
-_NEVER_QUIET = Answer(Gate.QUIET, True, shared=True)
+_NEVER_QUIET = AnswerRecord(Gate.QUIET, True, shared=True)
 _YEARS = range(1970, 9999)
 """At the ends of the calendar, local times do not exist."""
 
 
-def ask(request: GateRequest) -> Answer:
+def ask(request: GateRequest) -> AnswerRecord:
     """Passes outside all periods. A deferral ends outside all periods that defer; at that instant, a period that drops
     is evaluated again (settled case 25)."""
     quiet = request.trigger.quiet
@@ -50,13 +50,13 @@ def ask(request: GateRequest) -> Answer:
     ]
     observed = {"local": f"{wall.hour:02d}:{wall.minute:02d}", "zone": user_zone.key}
     if not holding:
-        return Answer(Gate.QUIET, True, observed)
+        return AnswerRecord(Gate.QUIET, True, observed)
     drops = [each for each in holding if each.over == "drop"]
     ending = [(each.period, zone) for each, zone in placed if drops or each.over == "defer"]
     until = first_outside(ending, now_ms)
     if not drops:
         request.verdict.outcome, request.verdict.until = DecisionOutcome.DEFER, until
-    return Answer(Gate.QUIET, False, observed, _stored((drops or holding)[0].period), None, until)
+    return AnswerRecord(Gate.QUIET, False, observed, _stored((drops or holding)[0].period), None, until)
 
 
 @lru_cache(maxsize=1024)

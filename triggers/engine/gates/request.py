@@ -8,7 +8,7 @@ from schemas.commands import command_id
 from schemas.vocabulary import DecisionOutcome, Reason
 from triggers.cel.conditions import Context
 from triggers.engine.evaluation import Evaluation
-from triggers.engine.records import Answer
+from triggers.engine.records import AnswerRecord
 from triggers.rules.assignment import in_holdout
 from triggers.rules.rule import Send, Trigger
 from triggers.rules.state import Occurrence
@@ -20,7 +20,7 @@ class Verdict(Struct, eq=False):
     outcome: DecisionOutcome = DecisionOutcome.SEND
     reason: Reason | None = None
     until: int | None = None
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[AnswerRecord] = field(default_factory=list)
     inputs: dict[str, Any] = field(default_factory=dict)
 
 
@@ -60,8 +60,8 @@ class GateRequest(Struct, eq=False):
         return self.occurrence.due + self.trigger.expires_ms
 
     def holdout(self) -> tuple[str, float] | None:
-        """The name and percentage of the first holdout that the user is in; None if there is none."""
-        if not self.trigger.holdouts:
+        """The name and percentage of the first holdout that the user is in; None if there is none, or for a webhook."""
+        if not self.trigger.holdouts or self.send.is_webhook:
             return None
         user_id = self.evaluation.state.user_id
         return next((each for each in self.trigger.holdouts if in_holdout(each[0], user_id, each[1])), None)

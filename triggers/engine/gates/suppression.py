@@ -6,13 +6,13 @@ from schemas.decisions import Decision, GateAnswer
 from schemas.vocabulary import Gate
 from triggers.engine.gates import stored
 from triggers.engine.gates.request import GateRequest
-from triggers.engine.records import Answer
+from triggers.engine.records import AnswerRecord
 
-_NOT_SUPPRESSED = Answer(Gate.SUPPRESSION, True, False, shared=True)
-_SUPPRESSED = Answer(Gate.SUPPRESSION, False, True, shared=True)
+_NOT_SUPPRESSED = AnswerRecord(Gate.SUPPRESSION, True, False, shared=True)
+_SUPPRESSED = AnswerRecord(Gate.SUPPRESSION, False, True, shared=True)
 
 
-def ask(request: GateRequest) -> Answer:
+def ask(request: GateRequest) -> AnswerRecord:
     """Passes unless delivery suppressed the user's address."""
     return _SUPPRESSED if request.evaluation.state.suppressed else _NOT_SUPPRESSED
 

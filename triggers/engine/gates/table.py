@@ -14,7 +14,7 @@ from schemas.vocabulary import DecisionOutcome, Gate, Reason
 from triggers.engine.gates import cap, consent, dedupe, expiry, holdout, mode, quiet, suppression, when
 from triggers.engine.gates.request import GateRequest, Verdict
 from triggers.engine.gates.stored import UnknownRecord
-from triggers.engine.records import Answer
+from triggers.engine.records import AnswerRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class GateDefinition:
     """One gate. `verify` yields each contradiction in the stored answer. It and `words` raise UnknownRecord."""
 
     reason: Reason
-    ask: Callable[[GateRequest], Answer]
+    ask: Callable[[GateRequest], AnswerRecord]
     verify: Callable[[Decision, GateAnswer], Iterator[str]]
     words: Callable[[GateAnswer], str]
 
@@ -40,13 +40,17 @@ GATES: Mapping[Gate, GateDefinition] = {
 }
 DEFERRING = (Gate.CONSENT, Gate.QUIET, Gate.CAP)
 """The gates that may hold a send until later."""
+_REFINED = {consent.NO_PROFILE: Reason.PROFILE_UNKNOWN, consent.USER_PAUSED: Reason.USER_PAUSED}
+WEBHOOK_GATES = (Gate.MODE, Gate.DEDUPE, Gate.WHEN, Gate.EXPIRY)
+"""The gates of a webhook, which is no message to the user."""
 _ASKED = tuple((each.ask, each.reason) for each in GATES.values())
+_ASKED_OF_WEBHOOKS = tuple((GATES[gate].ask, GATES[gate].reason) for gate in WEBHOOK_GATES)
 
 
 def ask(request: GateRequest) -> Verdict:
     """Asks the gates in order, until one does not pass."""
     answers = request.verdict.answers
-    for gate, reason in _ASKED:
+    for gate, reason in _ASKED_OF_WEBHOOKS if request.send.is_webhook else _ASKED:
         answer = gate(request)
         answers.append(answer)
         if not answer.passed:
@@ -65,8 +69,8 @@ def _refuse(request: GateRequest, reason: Reason) -> None:
 
 
 def refined(reason: Reason, observed: Any) -> Reason:
-    """The reason of a gate that does not pass: a missing profile has its own."""
-    return Reason.PROFILE_UNKNOWN if observed == consent.NO_PROFILE else reason
+    """The reason of a gate that does not pass: a missing profile and a pause of the user have their own."""
+    return _REFINED.get(observed, reason) if isinstance(observed, str) else reason
 
 
 def _check_expiry(request: GateRequest) -> None:

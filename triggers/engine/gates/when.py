@@ -15,14 +15,14 @@ from triggers.cel.runtime import EvaluationError, as_time
 from triggers.cel.tree import SyntaxProblem
 from triggers.engine.gates import stored
 from triggers.engine.gates.request import GateRequest
-from triggers.engine.records import Answer
+from triggers.engine.records import AnswerRecord
 from triggers.rules.ruleset import RuleSet
 
-_NO_WHEN = Answer(Gate.WHEN, True, shared=True)
+_NO_WHEN = AnswerRecord(Gate.WHEN, True, shared=True)
 _NOTHING: Any = None
 
 
-def ask(request: GateRequest) -> Answer:
+def ask(request: GateRequest) -> AnswerRecord:
     """Passes if the condition is true or absent. If it fails, the gate does not pass, and the failure is a problem."""
     condition = request.trigger.when
     if condition is None:
@@ -33,12 +33,12 @@ def ask(request: GateRequest) -> Answer:
         return _answer(condition.holds(context), condition.text)
     except EvaluationError as error:
         request.evaluation.problem(request.trigger.name, "when", error)
-        return Answer(Gate.WHEN, False, {"error": str(error)}, condition.text)
+        return AnswerRecord(Gate.WHEN, False, {"error": str(error)}, condition.text)
 
 
 @lru_cache(maxsize=1024)
-def _answer(passed: bool, condition: str) -> Answer:
-    return Answer(Gate.WHEN, passed, passed, condition, shared=True)
+def _answer(passed: bool, condition: str) -> AnswerRecord:
+    return AnswerRecord(Gate.WHEN, passed, passed, condition, shared=True)
 
 
 def _add_inputs(found: dict[str, Any], condition: Condition, rules: RuleSet, context: Context) -> None:

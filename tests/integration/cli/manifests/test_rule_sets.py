@@ -6,18 +6,28 @@ import pty
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
 from drivers import command_line
 from drivers.command_line import Done
 from drivers.running_senders import wait_until
+from drivers.user_states import state_record
 from drivers.whole_pipeline import new_topics
 
 from cli.manifests.history import read_rules
 from cli.manifests.publication import ManifestConflict, current_manifest, plan_folder, publish
 from cli.rules.rule_folder import read_folder
 from infra.kafka.connection import Connection
+from infra.kafka.publisher import Publisher
+from schemas.codec import encode
+from schemas.events import Event
+from schemas.profiles import Consent, Profile
+from schemas.topics import EVENTS, PROFILES
+from streams.decisions.evaluate import state_changelog
 from streams.decisions.rulefeed import PublishedRules, RuleFeed
 
 pytestmark = pytest.mark.servers
@@ -66,9 +76,9 @@ def ebbtide(kafka: str, *arguments: object) -> Done:
     return command_line.ebbtide(*arguments, EBBTIDE_KAFKA=kafka, LOGNAME="ada")
 
 
-def as_json(kafka: str, *arguments: object) -> object:
+def as_json(kafka: str, *arguments: object, status: int = 0) -> Any:
     done = ebbtide(kafka, *arguments, "--json")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == status, done.stderr
     return json.loads(done.stdout)
 
 
@@ -163,13 +173,88 @@ def test_a_folder_without_a_rule_is_refused_unless_that_is_meant(kafka: str, min
 
 
 def test_plan_and_dry_run_publish_nothing(kafka: str, mine: Path) -> None:
-    for command in (("plan",), ("apply", "--dry-run")):
+    for status, *command in ((2, "plan"), (0, "apply", "--dry-run")):
         done = ebbtide(kafka, *command, mine)
-        assert (done.returncode, "3 added" in done.stdout) == (0, True)
-    found = as_json(kafka, "plan", mine)
+        assert (done.returncode, "3 added" in done.stdout) == (status, True)
+    found = as_json(kafka, "plan", mine, status=2)
     assert {each["name"] for each in found["changes"]} == {"a", "b", "hello"}
     assert (found["current"], found["published"], found["removes"]) == (None, None, False)
     assert current_manifest(kafka) is None
+
+
+def test_the_status_of_a_plan_says_no_change_a_change_or_an_error(kafka: str, mine: Path) -> None:
+    ebbtide(kafka, "apply", mine)
+    same = ebbtide(kafka, "plan", mine)
+    assert (same.returncode, "nothing to do: manifest 1 already has this content" in same.stdout) == (0, True)
+    write(mine, hello=(rule("a", "priority: 50\n"), rule("b")))
+    in_other_words = as_json(kafka, "plan", mine, status=2)
+    assert (in_other_words["changes"], in_other_words["same"]) == ([], False)
+    write(mine, hello=(rule("a", "whn: 1 > 0\n"),))
+    for wrong in ((mine,), (mine / "nowhere",), (mine, "--nope"), (mine, "--set", "a b"), ()):
+        assert ebbtide(kafka, "plan", *wrong).returncode == 1
+
+
+def test_a_saved_plan_is_published_as_it_was_planned(kafka: str, mine: Path, tmp_path: Path) -> None:
+    ebbtide(kafka, "apply", mine)
+    saved = tmp_path / "mine.plan"
+    write(mine, hello=(rule("a", "priority: 60\n"), rule("b")))
+    assert ebbtide(kafka, "plan", mine, "--out", saved).returncode == 2
+    write(mine, hello=("# the folder is another one by now\n",))
+    done = ebbtide(kafka, "apply", saved)
+    assert (done.returncode, "priority: 50 → 60" in done.stdout) == (0, True)
+    assert loaded(kafka) == ["a", "b"]
+    again = ebbtide(kafka, "apply", saved)
+    assert (again.returncode, "this plan was made against manifest 1" in again.stderr) == (2, True)
+    assert ebbtide(kafka, "apply", saved, "--set", "shop").returncode == 2
+    assert current_manifest(kafka).number == 2
+
+
+def test_a_plan_counts_the_running_occurrences_that_it_touches(kafka: str, mine: Path, topic_prefix: str) -> None:
+    write(mine, hello=(rule("a", "after: 1h\n"), rule("b", "after: 1h\n")))
+    ebbtide(kafka, "apply", mine)
+    changelog = state_changelog(f"{topic_prefix}streams")
+    admin = AdminClient({"bootstrap.servers": kafka})
+    admin.create_topics([NewTopic(changelog, 2)])[changelog].result(30)
+    with Publisher(kafka) as publisher:
+        for user, triggers in (("u1", ["a", "a"]), ("u2", ["b"]), ("u3", ["a", "b"])):
+            publisher.send(changelog, *state_record(user, *triggers))
+    write(mine, hello=(rule("a", "after: 2h\n"),))
+    done = ebbtide(kafka, "plan", mine, "--format", "github")
+    assert "3 running occurrences of 2 users: keep `after` as they began; look at ` u1 `, ` u3 `" in done.stdout
+    assert "2 running occurrences of 2 users end with `withdrawn`; look at ` u2 `, ` u3 `" in done.stdout
+    assert "- after: 1h\n+ after: 2h\n" in done.stdout
+    found = {each["trigger"]: each["running"] for each in as_json(kafka, "plan", mine, status=2)["running"]}
+    assert {name: (each["occurrences"], each["users"]) for name, each in found.items()} == {"a": (3, 2), "b": (2, 2)}
+    assert "running" not in as_json(kafka, "plan", mine, "--no-running", status=2)
+
+
+def test_a_plan_shows_its_effect_over_a_log_and_over_the_topics(
+    kafka: str, mine: Path, tmp_path: Path, database_url: str, monkeypatch
+) -> None:
+    monkeypatch.setenv("EBBTIDE_DATABASE_URL", database_url)
+    ebbtide(kafka, "apply", mine)
+    write(mine, hello=(rule("a", "cap: {max: 1, per: 1d}\n"), rule("b")))
+    now, consent = datetime.now(UTC), {"marketing": Consent(granted=True, time=datetime.now(UTC))}
+    events = [Event(id=f"e{n}", type="ping", user_id="u1", time=now + timedelta(seconds=n)) for n in range(3)]
+    (log := tmp_path / "log.jsonl").write_bytes(b"\n".join(map(encode, events)))
+    with Publisher(kafka) as publisher:
+        publisher.send(PROFILES.name, b"u1", encode(Profile(user_id="u1", consent=consent)))
+        publisher.send(PROFILES.name, b"u2", None)
+        for event in events:
+            publisher.send(EVENTS.name, b"u1", encode(event))
+        publisher.send(EVENTS.name, b"u2", encode(events[0].model_copy(update={"user_id": "u2"})))
+    for history, users in ((("--events", log), 1), (("--since", "30d"), 2)):
+        effect = as_json(kafka, "plan", mine, "--no-running", *history, status=2)["effect"]
+        assert [(each["trigger"], each["old"], each["new"]) for each in effect["sends"]] == [("a", 3, 1), ("b", 3, 3)]
+        assert effect["users"]["fewer"] == 1
+        assert (effect["recorded"], effect["skipped"]) == ([], [])
+        assert effect["events"] == 2 + users
+    page = tmp_path / "page.html"
+    shown = ebbtide(kafka, "plan", mine, "--no-running", "--since", "1h", "--html", page)
+    assert "<h2>Sends a day</h2>" in page.read_text()
+    assert ebbtide(kafka, "plan", mine, "--html", page).returncode == 1
+    assert "Effect over 4 events of" in shown.stdout
+    assert ebbtide(kafka, "plan", mine, "--since", "soon").returncode == 1
 
 
 def test_one_team_s_apply_never_touches_another_s_rules(kafka: str, mine: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from drivers.running_senders import Harbour, harbour, have_topics, wait_until
 from drivers.shaped_delivery import in_state, publish, shape, zones_of
 
 from cli.operations.control import switches
-from infra.postgres.migrate import migrate
+from schemas.commands import SendCommand
 from schemas.vocabulary import LedgerState
 
 pytestmark = pytest.mark.servers
@@ -41,19 +41,27 @@ relays = ["127.0.0.1:PORT"]
 """
 
 
-@pytest.fixture
-def delivery(servers: RealServers, database_url: str, tmp_path: Path) -> Iterator[Harbour]:
+@pytest.fixture(scope="module")
+def worker(servers: RealServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harbour]:
     """A worker with pages, as `ebbtide run senders` runs it, and the DNS of three domains."""
+    database_url, directory = servers.create_database(), tmp_path_factory.mktemp("delivery")
     have_topics(servers.kafka)
-    migrate(database_url)
     zones = zones_of("slow.example", "big.example", "other.example")
     with answering(zones):
         settings: dict[str, Any] = {"dns_servers": [f"127.0.0.1:{zones.port}"], "allow_private_mx": True}
-        for made in harbour(servers.kafka, database_url, tmp_path, shaping=tmp_path / "shaping.toml", **settings):
+        for made in harbour(servers.kafka, database_url, directory, shaping=directory / "shaping.toml", **settings):
             shape(made, SHAPING.replace("PORT", str(made.sink.port)))
             made.start_process(PROGRAM)
             yield made
-            undo(made)
+    servers.drop_database(database_url)
+
+
+@pytest.fixture
+def delivery(worker: Harbour) -> Iterator[Harbour]:
+    """The same worker for each test, under no switch of another one."""
+    yield worker
+    undo(worker)
+    wait_until(lambda: not (status(worker)["lanes"] or {}).get("actions"), "no switch is in force")
 
 
 def undo(delivery: Harbour) -> None:
@@ -94,43 +102,45 @@ def limits(delivery: Harbour, words: str) -> list[str]:
     return [each["detail"] for each in status(delivery)["queue"]["limited"] if each["detail"].startswith(words)]
 
 
-def waiting(delivery: Harbour, reason: str) -> int:
-    return int(delivery.rows("SELECT count(*) FROM ledger WHERE reason = %s AND next_attempt_at > now()", reason)[0][0])
+def waiting(delivery: Harbour, commands: Sequence[SendCommand], reason: str) -> int:
+    """How many of these commands wait for this reason."""
+    waits = "SELECT count(*) FROM ledger WHERE command_id = ANY(%s) AND reason = %s AND next_attempt_at > now()"
+    return int(delivery.rows(waits, [each.id for each in commands], reason)[0][0])
 
 
 def test_status_shows_lanes_what_binds_them_the_queue_by_age_sources_and_problems(delivery: Harbour) -> None:
-    publish(delivery, 150, "slow.example")
+    slow = publish(delivery, 150, "slow.example")
     publish(delivery, 5, "other.example")
-    wait_until(lambda: waiting(delivery, "limited") >= 50, "commands that wait for the limit")
+    wait_until(lambda: waiting(delivery, slow, "limited") >= 50, "commands that wait for the limit")
 
     of_lane = wait_until(lambda: bound(lane(delivery, "mx.slow.example")), "the lane says until when")
     found = status(delivery)
     shown = senders(delivery, "status").stdout
 
     assert (of_lane["source"], of_lane["provider"]) == ("one", "slow")
-    assert of_lane["limits"]["mails one mx.slow.example"]["rate"] == "20/m"
+    assert of_lane["limits"]["mails one mx.slow.example of slow"]["rate"] == "20/m"
     binding = of_lane["binding"]
     assert (binding["kind"], binding["limit"]) == ("message_rate", "20/m")
     assert binding["set_by"] == "provider.slow.max_message_rate"
     assert found["queue"]["waiting"]["limited"] >= 50
-    assert any(each["detail"].startswith("behind one mx.slow.example; ") for each in found["queue"]["limited"])
+    assert any(each["detail"].startswith("behind one mx.slow.example of slow; ") for each in found["queue"]["limited"])
     assert sum(found["queue"]["due"].values()) <= 150
     [source] = found["lanes"]["sources"]
     assert (source["source"], source["state"]) == ("one", "in_use")
-    assert [problem.split(";")[0] for problem in found["lanes"]["problems"]] == [
-        "DANE is off: the resolver sets no AD bit"
-    ]
+    problems = [problem.split(";")[0] for problem in found["lanes"]["problems"]]
+    of_lanes = [problem for problem in problems if not problem.startswith("endpoint ")]  # others' are on the topic
+    assert of_lanes == ["DANE is off: the resolver sets no AD bit"]
     assert "waits for its time: limited " in shown
     assert "one mx.slow.example" in shown
     assert "problem  DANE is off" in shown
     waits = wait_until(lambda: waits_in_memory(delivery), "a mail in the memory of the worker is explained")
-    assert waits.startswith("on its lane: message_rate mails one mx.slow.example; spent of 20/m; until ")
+    assert waits.startswith("on its lane: message_rate mails one mx.slow.example of slow; spent of 20/m; until ")
 
 
 def waits_in_memory(delivery: Harbour) -> str:
     """What `explain` says of a due command whose lane holds it; empty if it began meanwhile."""
     due = "SELECT command_id FROM ledger WHERE state = 'admitted' AND next_attempt_at <= now()"
-    for (command,) in delivery.rows(f"{due} ORDER BY next_attempt_at DESC LIMIT 1"):
+    for (command,) in delivery.rows(f"{due} ORDER BY next_attempt_at DESC, command_id LIMIT 1"):
         life = json.loads(ebbtide("explain", "command", command, "--json", **delivery.variables).stdout)
         return str(life["waits"]) if (life["binding"] or {}).get("until") else ""
     return ""
@@ -145,7 +155,9 @@ def test_a_key_is_set_for_a_while_shown_explained_and_ended(delivery: Harbour) -
     held = publish(delivery, 30, "big.example")
     free = publish(delivery, 30, "other.example")
     wait_until(lambda: in_state(delivery, free, LedgerState.ACCEPTED) == 30, "the mails of another provider")
-    wait_until(lambda: limits(delivery, "message_rate mails one mx.big.example; spent of 6/h; until "), "they wait")
+    wait_until(
+        lambda: limits(delivery, "message_rate mails one mx.big.example of big; spent of 6/h; until "), "they wait"
+    )
     assert in_state(delivery, held, LedgerState.ACCEPTED) <= 1
 
     [switch] = status(delivery)["switches"]
@@ -176,7 +188,7 @@ def test_a_key_is_set_for_a_while_shown_explained_and_ended(delivery: Harbour) -
 def test_a_setting_ends_by_itself(delivery: Harbour) -> None:
     before = publish(delivery, 3, "other.example")
     wait_until(lambda: in_state(delivery, before, LedgerState.ACCEPTED) == 3, "the first mails")
-    senders(delivery, "set", "max_message_rate=1/h", "--site", "mx.other.example", "--for", "15s", *WHO)
+    senders(delivery, "set", "max_message_rate=1/h", "--site", "mx.other.example", "--for", "8s", *WHO)
     wait_until(lambda: status(delivery)["lanes"]["actions"], "the worker obeys")
     commands = publish(delivery, 20, "other.example")
     wait_until(lambda: limits(delivery, "message_rate mails one mx.other.example; spent of 1/h; until "), "they wait")
@@ -190,13 +202,16 @@ def test_a_setting_ends_by_itself(delivery: Harbour) -> None:
 def test_a_key_of_sessions_holds_for_open_connections_too(delivery: Harbour) -> None:
     before = publish(delivery, 3, "other.example")
     wait_until(lambda: in_state(delivery, before, LedgerState.ACCEPTED) == 3, "the first mails")
-    senders(delivery, "set", "tls=required", "--site", "mx.other.example", "--for", "1h", *WHO)
+    done = senders(delivery, "set", "tls=required", "--site", "mx.other.example", "--for", "1h", *WHO)
+    assert "no mail has gone" not in done.stderr
     wait_until(lambda: status(delivery)["lanes"]["actions"], "the worker obeys")
 
     commands = publish(delivery, 3, "other.example")
-    wait_until(lambda: waiting(delivery, "limited") == 3, "mails wait, as the server offers no TLS")
+    wait_until(lambda: waiting(delivery, commands, "limited") == 3, "mails wait, as the server offers no TLS")
 
     assert in_state(delivery, commands, LedgerState.ACCEPTED) == 0
+    misspelt = senders(delivery, "retry-now", "site/mx.ohter.example", "--by", "ada").stderr
+    assert "no mail has gone to a site 'mx.ohter.example' yet; did you mean `mx.other.example`?" in misspelt
     senders(delivery, "unset", "tls", "--site", "mx.other.example", "--by", "ada")
     wait_until(lambda: in_state(delivery, commands, LedgerState.ACCEPTED) == 3, "all mails")
 
@@ -284,7 +299,7 @@ def test_a_provider_that_is_drained_takes_nothing_that_came_later(delivery: Harb
     later = publish(delivery, 5, "big.example")
     others = publish(delivery, 5, "other.example")
     wait_until(lambda: in_state(delivery, others, LedgerState.ACCEPTED) == 5, "the mails of another provider")
-    wait_until(lambda: waiting(delivery, "paused") == 5, "what came later waits")
+    wait_until(lambda: waiting(delivery, later, "paused") == 5, "what came later waits")
 
     assert in_state(delivery, later, LedgerState.ACCEPTED) == 0
     senders(delivery, "resume", "provider/big", "--by", "ada")

@@ -12,7 +12,6 @@ from drivers.command_line import Done
 from drivers.real_servers import RealServers
 from drivers.running_senders import DOMAIN, Harbour, a_command, harbour, have_topics, wait_until
 
-from infra.postgres.migrate import migrate
 from schemas.commands import SendCommand
 from schemas.topics import COMMANDS
 from schemas.vocabulary import LedgerState
@@ -25,7 +24,6 @@ WHO = ("--reason", "their log", "--by", "ada")
 @pytest.fixture
 def delivery(servers: RealServers, database_url: str, tmp_path: Path) -> Iterator[Harbour]:
     have_topics(servers.kafka)
-    migrate(database_url)
     for running in harbour(servers.kafka, database_url, tmp_path, retry_first_s=3600.0, retry_longest_s=3600.0):
         running.start_process()
         yield running

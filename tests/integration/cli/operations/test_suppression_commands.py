@@ -10,7 +10,6 @@ import pytest
 from drivers.real_servers import RealServers
 from drivers.running_senders import Harbour, a_command, harbour, have_topics, wait_until
 
-from infra.postgres.migrate import migrate
 from schemas.commands import SendCommand
 from schemas.outcomes import Outcome, Reply
 from schemas.topics import COMMANDS, OUTCOMES
@@ -24,7 +23,6 @@ WHY = ("--reason", "ticket 4711", "--by", "ada")
 @pytest.fixture
 def delivery(servers: RealServers, database_url: str, tmp_path: Path) -> Iterator[Harbour]:
     have_topics(servers.kafka)
-    migrate(database_url)
     for running in harbour(servers.kafka, database_url, tmp_path):
         running.start()
         yield running

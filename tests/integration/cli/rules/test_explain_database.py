@@ -8,13 +8,12 @@ import pytest
 from rich.console import Console
 
 from cli.rules.explain import DecisionsMissing, as_json, from_database, show
-from infra.postgres.migrate import migrate
 from schemas.commands import SendCommand
 from schemas.decisions import Decision, GateAnswer
 from schemas.outcomes import Outcome, Reply
 from schemas.vocabulary import DecisionOutcome, Gate, LedgerState, OutcomeKind, Reason
 from senders.queue.ledger import Admission, admit
-from senders.recorder import Recorder
+from senders.recording.recorder import Recorder
 
 pytestmark = pytest.mark.servers
 
@@ -39,7 +38,6 @@ def decision(number: int, trigger: str = "cart", user_id: str = "u1") -> Decisio
 
 
 def test_the_last_decisions_come_back_as_they_were_recorded_oldest_first(database_url: str) -> None:
-    migrate(database_url)
     decisions = [decision(1), decision(2), decision(3, "other"), decision(4), decision(5, user_id="u2")]
     with psycopg.connect(database_url, autocommit=True) as connection:
         Recorder.write(object.__new__(Recorder), connection, decisions)
@@ -50,9 +48,9 @@ def test_the_last_decisions_come_back_as_they_were_recorded_oldest_first(databas
     assert from_database(database_url, database_url, "nobody", None, 9) == []
 
 
-def test_a_database_without_tables_says_what_to_do(database_url: str) -> None:
+def test_a_database_without_tables_says_what_to_do(empty_database_url: str) -> None:
     with pytest.raises(DecisionsMissing, match="ebbtide migrate"):
-        from_database(database_url, database_url, "u1", None, 5)
+        from_database(empty_database_url, empty_database_url, "u1", None, 5)
 
 
 def ident(number: int) -> str:
@@ -73,7 +71,6 @@ def command(number: int) -> SendCommand:
 
 
 def test_a_send_is_explained_with_delivery_s_answer_and_what_followed(database_url: str) -> None:
-    migrate(database_url)
     reply = Reply(code=250, text="ok")
     mail = Outcome(id="o1", command_id=ident(2), user_id="u1", trigger="cart", kind=OutcomeKind.ACCEPTED, time=NOW)
     opened = {"id": "o2", "kind": OutcomeKind.OPENED, "time": NOW + timedelta(hours=1)}
@@ -103,7 +100,6 @@ def test_a_send_is_explained_with_delivery_s_answer_and_what_followed(database_u
 
 
 def test_a_full_cap_is_explained_with_the_sends_that_it_counted(database_url: str) -> None:
-    migrate(database_url)
     full = decision(9).model_copy(update={"inputs": {"zone": "UTC", "counted": [ident(1), ident(2), "gone"]}})
     with psycopg.connect(database_url, autocommit=True) as connection:
         Recorder.write(object.__new__(Recorder), connection, [sent(1), sent(2, "win-back"), full])

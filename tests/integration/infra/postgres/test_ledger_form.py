@@ -41,12 +41,12 @@ def insert(connection: Connection[Any], state: LedgerState, *, unpublished: bool
 
 
 async def test_every_command_keeps_its_state_and_every_unpublished_outcome_its_place(
-    database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    migrate_before("0012", database_url, monkeypatch, tmp_path)
+    migrate_before("0012", empty_database_url, monkeypatch, tmp_path)
     states: dict[str, LedgerState] = {}
     waiting_outcomes: list[tuple[str, str]] = []
-    with psycopg.connect(database_url, autocommit=True) as connection:
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
         for state in LedgerState:
             for unpublished in (
                 (False, True) if state in LAST | {LedgerState.DEFERRED, LedgerState.IN_DOUBT} else (False,)
@@ -58,11 +58,11 @@ async def test_every_command_keeps_its_state_and_every_unpublished_outcome_its_p
                         waiting_outcomes.append((id_, state.value))
         columns = "command_id, state, reason, attempt, admitted_at, state_at, next_attempt_at, address_hash, reply"
         rows = connection.execute(f"SELECT {columns} FROM ledger ORDER BY 1").fetchall()
-        assert migrate(database_url)[0] == "0012_ledger_form"
+        assert migrate(empty_database_url)[0] == "0012_ledger_form"
         assert connection.execute(f"SELECT {columns} FROM ledger ORDER BY 1").fetchall() == rows
         known = [Admission.of(3, a_command("u1", "h", id=id_)) for id_ in states]
         assert ledger.admit(connection, known, NOW) == 0, "each id is known"
-    async with await AsyncConnection.connect(database_url, autocommit=True) as connection_:
+    async with await AsyncConnection.connect(empty_database_url, autocommit=True) as connection_:
         published = await outbox.unpublished_rows(connection_, [3], 1000)
         assert sorted((row.command_id, row.state) for row in published) == sorted(waiting_outcomes)
         assert {message.reply for row in published if (message := row.message().outcome)} == {Reply(**REPLY)}

@@ -14,12 +14,12 @@ KNOWN, OLDER, FORGOTTEN = "1" * 32, "2" * 32, "3" * 32
 
 
 def test_suppressions_get_user_and_trigger_of_the_command_that_caused_them(
-    database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    migrate_before("0019", database_url, monkeypatch, tmp_path)
+    migrate_before("0019", empty_database_url, monkeypatch, tmp_path)
     columns = "address_hash, scope, reason, since, command_id"
     insert = f"INSERT INTO suppressions ({columns}) VALUES (%s, '*', 'r', now(), %s)"
-    with psycopg.connect(database_url, autocommit=True) as connection:
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
         connection.execute(
             """INSERT INTO ledger_outcomes (command_id, user_id, partition, trigger, purpose, attempt, hard, state,
                                             state_at, admitted_at)
@@ -34,7 +34,7 @@ def test_suppressions_get_user_and_trigger_of_the_command_that_caused_them(
             )
         for hash_, command in ((b"1", KNOWN), (b"2", OLDER), (b"3", FORGOTTEN), (b"4", None)):
             connection.execute(insert, [hash_, command])
-        migrate(database_url)
+        migrate(empty_database_url)
         rows = dict(connection.execute("SELECT address_hash, (user_id, trigger) FROM suppressions").fetchall())
         assert rows == {b"1": ("u1", "welcome"), b"2": ("u2", "digest"), b"3": (None, None), b"4": (None, None)}
         connection.execute(insert, [b"5", KNOWN])

@@ -12,14 +12,11 @@ from drivers.running_senders import free_port, wait_until
 from drivers.supervised_workers import SupervisedWorkers
 from drivers.whole_pipeline import new_topics
 
-from infra.postgres.migrate import migrate
-
 pytestmark = pytest.mark.servers
 
 
 def test_listeners_share_a_port_come_back_and_stop(servers: RealServers, database_url: str, tmp_path: Path) -> None:
     new_topics(servers.kafka)
-    migrate(database_url)
     port, pages = free_port(), servers.ports.bounces_web
     keys = "[" + ",".join(f'"{key.get_secret_value()}"' for key in KEYS) + "]"
     variables = {

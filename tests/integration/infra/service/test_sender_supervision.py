@@ -15,7 +15,6 @@ from drivers.running_senders import Harbour, a_command, free_port, harbour, have
 from drivers.supervised_workers import SupervisedWorkers, is_gone
 from drivers.whole_pipeline import new_topics
 
-from infra.postgres.migrate import migrate
 from schemas.commands import SendCommand
 from schemas.topics import COMMANDS
 
@@ -26,7 +25,6 @@ pytestmark = pytest.mark.servers
 def delivery(servers: RealServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harbour]:
     new_topics(servers.kafka)  # without commands of other tests, which would count too
     database_url = servers.create_database()
-    migrate(database_url)
     ports = {"senders_web_port": servers.ports.senders_web, "session_timeout_ms": 6000}
     yield from harbour(servers.kafka, database_url, tmp_path_factory.mktemp("senders"), **ports)
     servers.drop_database(database_url)

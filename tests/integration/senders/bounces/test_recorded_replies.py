@@ -9,7 +9,6 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from infra.postgres.migrate import migrate
 from senders.bounces.classifier import load_classifier
 from senders.bounces.recorded_replies import IN_LEDGER, differences
 
@@ -50,7 +49,6 @@ def record(connection: Connection[Any]) -> None:
 def test_the_rules_that_judged_differ_in_nothing_and_others_where_they_say_otherwise(
     database_url: str, tmp_path: Path
 ) -> None:
-    migrate(database_url)
     (tmp_path / "own.toml").write_text(OWN)
     with psycopg.connect(database_url) as connection:
         record(connection)
@@ -63,7 +61,6 @@ def test_the_rules_that_judged_differ_in_nothing_and_others_where_they_say_other
 
 
 def test_a_reply_that_the_ledger_and_the_hypertables_have_counts_once(database_url: str) -> None:
-    migrate(database_url)
     at, day = datetime.now(UTC) - IN_LEDGER - timedelta(hours=12), timedelta(days=1)
     with psycopg.connect(database_url) as connection:
         connection.execute("SELECT ledger_add_partitions(%s::date, %s::date)", [at - day, at + day])
@@ -86,7 +83,6 @@ def test_a_reply_that_the_ledger_and_the_hypertables_have_counts_once(database_u
 
 
 def test_servers_that_put_an_id_into_each_reply_fill_no_memory(database_url: str) -> None:
-    migrate(database_url)
     with psycopg.connect(database_url) as connection:
         connection.execute(
             """INSERT INTO engagement (id, time, command_id, user_id, kind, provider, code, reply, classification, hard)

@@ -11,7 +11,6 @@ import pytest
 from drivers.mail_receiver import Receiver, Talk, running
 
 from infra.postgres.database import AsyncDatabase
-from infra.postgres.migrate import migrate
 from infra.service.outages import Outage
 from infra.service.tasks import end_tasks
 from schemas.vocabulary import LedgerState
@@ -21,7 +20,7 @@ from senders.channels.lane_routes import LaneRoute
 from senders.channels.smtp.channel import SmtpChannel
 from senders.channels.smtp.connector import Connector
 from senders.channels.smtp.route import MailHost, MailRoute
-from senders.delivery.lane_driver import LaneAnswer, LaneDriver
+from senders.delivery.lane_driver import LaneDriver, LaneRefusal
 from senders.shaping.bindings import BindingKind
 from senders.shaping.document import SmtpState
 from senders.shaping.lane_decider import LaneBegin
@@ -52,6 +51,8 @@ class Lanes:
     """The MX host of all domains; one of its own for each, if none."""
     lost: set[str] = field(default_factory=set)
     """Domains whose hosts are not known when a connection is opened."""
+    recorded: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set unless the answers of mails that were taken are still to be recorded."""
     asked_lost: int = 0
     """How often the route of one of those was asked for."""
 
@@ -68,13 +69,17 @@ class Lanes:
             while not true():
                 await asyncio.sleep(0.01)
 
-    async def send(self, begin: LaneBegin, client: ChannelClient) -> LaneAnswer:
+    async def send(self, begin: LaneBegin, client: ChannelClient, taken: Callable[[], None]) -> LaneRefusal | None:
         """Sends a mail."""
         self.begun_s.append(time.monotonic())
         result = await client.send("from@shop.example", "to@d.example", b"Subject: s\r\n\r\nx\r\n")
         if result.state is LedgerState.ACCEPTED:
             self.taken.add(begin.mail.id)
-        return LaneAnswer(result.state is LedgerState.ACCEPTED, result.reply, SmtpState.RCPT)
+            taken()
+            await self.recorded.wait()
+            return None
+        assert result.reply is not None, "the receivers reply to each mail"
+        return LaneRefusal(result.reply, SmtpState.RCPT)
 
     def begun(self, mail_id: str) -> None:
         """Notes a mail that begins on a connection whose slots may be another worker's."""
@@ -105,11 +110,11 @@ class Lanes:
 @asynccontextmanager
 async def lanes(database_url: str, text: str, workers: int = 2, sources: str = "ab") -> AsyncIterator[Lanes]:
     """Running workers."""
-    migrate(database_url)
     opener = Connector(load_classifier(None), allow_real_mail=False)
     async with AsyncExitStack() as stack:
         receivers = {name: await stack.enter_async_context(running(Receiver())) for name in sources}
         world = Lanes([], receivers)
+        world.recorded.set()
 
         async def find_route(egress: Egress) -> LaneRoute:
             if egress.domain in world.lost:
@@ -154,6 +159,15 @@ async def test_permits_that_are_wanted_while_others_are_awaited_are_asked_for_as
             world.drivers[0].add(ShapedMail(f"m{number}", f"d{number}.example", kind, 50, 0))
             await asyncio.sleep(0.001)
         await world.until(lambda: len(world.taken) == 100)
+
+
+async def test_a_connection_carries_the_next_mail_while_the_answer_to_the_last_is_recorded(database_url: str) -> None:
+    one = FREE.replace("connection_limit = 4", "connection_limit = 1")
+    async with lanes(database_url, one, workers=1, sources="a") as world:
+        world.recorded.clear()
+        world.add(range(5))
+        await world.until(lambda: len(world.taken) == 5)
+        world.recorded.set()
 
 
 async def test_every_mail_is_sent_once(database_url: str) -> None:

@@ -11,7 +11,6 @@ from drivers.running_senders import a_command
 from psycopg import AsyncConnection
 
 from infra.postgres.database import AsyncDatabase
-from infra.postgres.migrate import migrate
 from infra.service.outages import Outage
 from infra.service.watchdog import Watchdog
 from senders.delivery.lease_keeper import LeaseKeeper
@@ -33,7 +32,6 @@ STARTED = "SELECT count(*) FROM ledger_queue WHERE state = 'started'"
 @pytest.fixture
 async def connection(database_url: str) -> AsyncIterator[AsyncConnection[Any]]:
     """A queue of several blocks, all begun by a worker that ended its lease."""
-    migrate(database_url)
     commands = [a_command("u1", "h", data={"text": "x" * 500}) for _ in range(COUNT)]
     with psycopg.connect(database_url, autocommit=True) as intake:
         ledger.admit(intake, [Admission.of(0, command) for command in commands], commands[0].decided_at)

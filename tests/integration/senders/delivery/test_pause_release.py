@@ -11,7 +11,6 @@ from drivers.running_senders import a_command
 from psycopg import AsyncConnection
 
 from infra.postgres.database import AsyncDatabase
-from infra.postgres.migrate import migrate
 from infra.service.outages import Outage
 from schemas.rules import Control
 from schemas.vocabulary import DeliveryReason
@@ -32,7 +31,6 @@ PAUSED = "SELECT count(*) FROM ledger_queue WHERE next_attempt_at > %s AND reaso
 
 @pytest.fixture
 async def connection(database_url: str) -> AsyncIterator[AsyncConnection[Any]]:
-    migrate(database_url)
     async with await AsyncConnection.connect(database_url, autocommit=True) as open_connection:
         yield open_connection
 

@@ -1,16 +1,17 @@
 """The scheduler on a real ledger: what it takes, also after its partitions left and came back."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
 from drivers.running_senders import a_command
+from drivers.webhook_parts import webhooks
 
 from infra.postgres.database import AsyncDatabase
-from infra.postgres.migrate import migrate
 from infra.service.outages import Outage
 from infra.service.tasks import end_tasks
 from infra.service.watchdog import Watchdog
@@ -20,7 +21,7 @@ from senders.delivery.answers import AnswerRecorder
 from senders.delivery.lane_driver import LaneDriver
 from senders.delivery.lane_intake import LaneIntake
 from senders.delivery.ownership import PartitionOwnership
-from senders.delivery.ready_queue import ReadyQueue
+from senders.delivery.ready_queue import CAPACITY, ReadyQueue
 from senders.delivery.scheduler import Scheduler
 from senders.policy.recipients import AddressHasher
 from senders.policy.send_check import SendCheck
@@ -46,16 +47,18 @@ async def not_found(domain: str) -> Destination:
 
 
 class TakingWorker:
-    """A scheduler and the lanes of a relay, on which nothing begins."""
+    """A scheduler and its lanes, on which nothing begins; one lane, unless domains have lanes of their own."""
 
-    def __init__(self, database_url: str) -> None:
+    def __init__(self, database_url: str, known: Mapping[str, str] | None = None) -> None:
+        """`known` are the MX hosts of domains."""
         never: Any = None
         settings, switches = SenderSettings(suppression_key="a secret of the tests"), DeliverySwitches()
         switches.known = True
         self.databases = [AsyncDatabase(database_url, Outage("timescale")) for _ in range(3)]
         read, write, lanes = self.databases
         self.order = DueOrder()
-        self.ready = ReadyQueue(lambda job: self.order.rewind(job.due.queue_class, job.due.due_at))
+        capacity = CAPACITY if known is None else 16 * CAPACITY
+        self.ready = ReadyQueue(lambda job: self.order.rewind(job.due.queue_class, job.due.due_at), capacity)
         self.ownership = PartitionOwnership(1.0)
         self.writer = LedgerWriter(write, "w", SendCheck(HASHER, timedelta(seconds=5)))
         driver = LaneDriver(
@@ -68,7 +71,10 @@ class TakingWorker:
             find_route=never,
             mails=never,
         )
-        self.lanes = LaneIntake(driver, self.ready, "shop.example", one_lane=True)
+        self.answers = AnswerRecorder(settings, self.writer, lambda: None)
+        for domain, host in (known or {}).items():
+            driver.board.looked_up(Destination.of(domain, [host]))
+        self.lanes = LaneIntake(driver, self.ready, lambda _: "shop.example", one_lane=known is None)
         self.scheduler = Scheduler(
             settings,
             database=read,
@@ -77,9 +83,18 @@ class TakingWorker:
             ready=self.ready,
             order=self.order,
             lanes=self.lanes,
+            webhooks=webhooks(
+                settings,
+                lanes,
+                writer=self.writer,
+                answers=self.answers,
+                ownership=self.ownership,
+                hasher=HASHER,
+                order=self.order,
+            ).intake,
             switches=switches,
             hasher=HASHER,
-            answers=AnswerRecorder(settings, self.writer, lambda: None),
+            answers=self.answers,
             on_answer=lambda: None,
             watchdog=Watchdog(),
             clock=LedgerClock(),
@@ -102,8 +117,21 @@ class TakingWorker:
 
 @pytest.fixture
 async def worker(database_url: str) -> AsyncIterator[TakingWorker]:
-    migrate(database_url)
-    made = TakingWorker(database_url)
+    async with running(TakingWorker, database_url) as made:
+        yield made
+
+
+@pytest.fixture
+async def lanes_worker(database_url: str) -> AsyncIterator[TakingWorker]:
+    async with running(TakingWorker, database_url, {"example.net": "mx.example.net"}) as made:
+        yield made
+
+
+@asynccontextmanager
+async def running(
+    make: Callable[..., TakingWorker], database_url: str, *arguments: object
+) -> AsyncIterator[TakingWorker]:
+    made = make(database_url, *arguments)
     tasks = [asyncio.create_task(made.writer.run()), asyncio.create_task(made.scheduler.run())]
     yield made
     await end_tasks(tasks)
@@ -149,3 +177,30 @@ async def test_when_all_partitions_leave_and_the_same_come_back_their_commands_a
     worker.take_over(0)
 
     await worker.takes(*commands)
+
+
+async def test_of_a_long_line_the_head_comes_when_the_lane_has_room_and_no_row_is_written_twice(
+    lanes_worker: TakingWorker, database_url: str
+) -> None:
+    count, worker = 4 * CAPACITY, lanes_worker
+    commands = admit(database_url, count)[::-1]  # the oldest first
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("UPDATE ledger_queue SET next_attempt_at = admitted_at")
+    worker.take_over(0)
+
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        stands = "SELECT count(*) FROM ledger_queue WHERE behind IS NOT NULL AND reason = 'limited'"
+        versions = "SELECT xmin::text, command_id FROM ledger_queue ORDER BY command_id"
+        async with asyncio.timeout(SOON_S):
+            while connection.execute(stands).fetchone() != (count - CAPACITY,):
+                await asyncio.sleep(0.05)
+        written = connection.execute(versions).fetchall()
+        await worker.takes(*commands[:CAPACITY])
+        for first in range(0, count, CAPACITY):
+            await worker.takes(*commands[first : first + CAPACITY])
+            for command_id in commands[first : first + CAPACITY]:  # as if their mails had begun
+                worker.answers._set_aside.add(command_id)
+                worker.lanes._take_out(command_id)
+            worker.scheduler.wake()
+
+        assert connection.execute(versions).fetchall() == written

@@ -1,7 +1,7 @@
 """Mails that are tried again: found once their row says so, also if a later one was read meanwhile."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,12 +13,11 @@ from drivers.running_senders import DOMAIN, TEMPLATE, a_command
 from psycopg import AsyncConnection
 
 from infra.postgres.database import AsyncDatabase
-from infra.postgres.migrate import migrate
 from infra.service.outages import Outage
 from infra.service.tasks import end_tasks
 from schemas.commands import SendCommand
 from schemas.rules import Text
-from schemas.vocabulary import TRANSACTIONAL, LedgerState
+from schemas.vocabulary import TRANSACTIONAL, DeliveryReason, LedgerState
 from senders.channels.channel import ChannelClient, SendResult, Unreachable
 from senders.content import dkim
 from senders.content.mail_builder import MailBuilder
@@ -26,16 +25,19 @@ from senders.content.message import Mailbox
 from senders.content.templates import TemplateCache
 from senders.delivery import answers
 from senders.delivery.answers import AnswerRecorder
+from senders.delivery.attempt_begin import AttemptBegin
 from senders.delivery.mail_sender import MailContent, MailSender
 from senders.delivery.ownership import PartitionOwnership
 from senders.delivery.ready_queue import DeliveryJob, ReadyQueue
 from senders.policy.recipients import AddressHasher, read_requests
 from senders.policy.send_check import SendCheck
 from senders.policy.switches import NO_SWITCHES
-from senders.queue import leases, ledger
+from senders.queue import leases, ledger, lines, transitions
 from senders.queue.due_order import DueOrder
-from senders.queue.ledger import Admission, QueueClass
+from senders.queue.ledger import Admission, DueStatus, QueueClass
+from senders.queue.lines import line_of
 from senders.queue.retry import RetryPolicy
+from senders.queue.transitions import StateChange
 from senders.queue.writer import LedgerWriter, RowRefused
 from senders.settings import SenderSettings
 from senders.shaping.file import built_in
@@ -49,6 +51,7 @@ pytestmark = pytest.mark.servers
 
 OWNER = "worker"
 CLASS = QueueClass(0, 50)
+LINE = line_of("one mx.example.net")
 HASHER = AddressHasher(b"a secret of the tests")
 STALE_AFTER = timedelta(seconds=5)
 
@@ -95,20 +98,24 @@ class SendingWorker:
         self.order = DueOrder()
         self.order.expect([CLASS.partition], 0.0)
         self.order.begin([CLASS])
-        self.ready = ReadyQueue(lambda job: self.order.rewind(job.due.queue_class, job.due.due_at))
+        self.ready = ReadyQueue(self._release)
         ownership = PartitionOwnership(1.0)
         ownership.assign([CLASS.partition])
         ownership.hold([CLASS.partition])
         settings = SenderSettings(suppression_key="a secret of the tests")
         self.answers = AnswerRecorder(settings, writer, lambda: None, due_again=self.order.rewind)
         self.sender = MailSender(
-            begun=lambda _: None,
+            begin=AttemptBegin(writer, self.answers, lambda _: None),
             ownership=ownership,
             content=content,
             hasher=HASHER,
-            writer=writer,
             answers=self.answers,
         )
+
+    def _release(self, job: DeliveryJob) -> None:
+        """Read again what is due by itself; a line would be found again in time."""
+        if job.due.behind is None:
+            self.order.rewind(job.due.queue_class, job.due.due_at)
 
     def admit(self, command: SendCommand) -> None:
         with psycopg.connect(self.url, autocommit=True) as connection:
@@ -117,12 +124,38 @@ class SendingWorker:
     async def take(self) -> list[str]:
         """Take what is due as the scheduler does: the commands by id."""
 
+        async def due(connection: AsyncConnection[Any]) -> list[DueStatus]:
+            after = self.order.after()
+            return await ledger.due_commands(connection, after, list(self.ready.in_hand), datetime.now(UTC), 10)
+
+        found = await self.database.run(due)
+        self.order.read(found)
+        return await self._put(found)
+
+    async def take_from_line(self, command: SendCommand) -> None:
+        """Admit a command that waits in a line, and take it from there."""
+        self.admit(command)
+
+        async def head(connection: AsyncConnection[Any]) -> list[DueStatus]:
+            change = StateChange(
+                command.id,
+                0,
+                LedgerState.ADMITTED,
+                datetime.now(UTC),
+                DeliveryReason.LIMITED,
+                next_attempt_at=command.expires_at,
+                behind=LINE,
+            )
+            await transitions.postpone(connection, [change])
+            return [status for _, status in await lines.heads(connection, [CLASS.partition], {LINE: 1}, [])]
+
+        assert await self._put(await self.database.run(head)) == [command.id]
+
+    async def _put(self, due: Sequence[DueStatus]) -> list[str]:
         async def read(connection: AsyncConnection[Any]) -> list[DeliveryJob]:
-            now, after = datetime.now(UTC), self.order.after()
-            due = await ledger.due_commands(connection, after, list(self.ready.in_hand), now, 10)
             commands = await ledger.read_commands(connection, due)
+            now = datetime.now(UTC)
             requests = await read_requests(connection, commands, HASHER, now, STALE_AFTER, NO_SWITCHES)
-            self.order.read(due)
             return [DeliveryJob(command, request) for command, request in zip(commands, requests, strict=True)]
 
         jobs = await self.database.run(read)
@@ -149,14 +182,11 @@ def content(tmp_path: Path) -> MailContent:
     templates = TemplateCache()
     templates.put("h", Text(kind="template", path="templates/hello.liquid", body=TEMPLATE))
     signer = dkim.load_signer(DOMAIN, "demo", tmp_path / "dkim.pem")
-    return MailContent(
-        templates, MailBuilder(signer, Mailbox.parse(f"hello@{DOMAIN}"), None, None), timedelta(seconds=1)
-    )
+    return MailContent(templates, MailBuilder(signer, Mailbox.parse(f"hello@{DOMAIN}")), timedelta(seconds=1))
 
 
 @pytest.fixture
 async def worker(database_url: str, content: MailContent) -> AsyncIterator[SendingWorker]:
-    migrate(database_url)
 
     async def own(connection: AsyncConnection[Any]) -> None:
         await leases.renew(connection, OWNER, timedelta(minutes=1))
@@ -178,12 +208,20 @@ def mail(user: str) -> SendCommand:
 
 @asynccontextmanager
 async def read_meanwhile(
-    worker: SendingWorker, database_url: str, client: type[DeferringClient], again: timedelta = timedelta(minutes=1)
+    worker: SendingWorker,
+    database_url: str,
+    client: type[DeferringClient],
+    again: timedelta = timedelta(minutes=1),
+    *,
+    in_line: bool = False,
 ) -> AsyncIterator[tuple[str, asyncio.Task[None]]]:
     """A mail and its sending, whose answer is written only after a later command was read."""
     first, later = mail("u1"), mail("u2")
-    worker.admit(first)
-    assert await worker.take() == [first.id]
+    if in_line:
+        await worker.take_from_line(first)
+    else:
+        worker.admit(first)
+        assert await worker.take() == [first.id]
     async with await AsyncConnection.connect(database_url) as other:
 
         async def hold() -> None:
@@ -205,6 +243,43 @@ async def test_a_mail_taken_back_is_found_at_once_although_a_later_one_was_read_
             await sending
         assert await worker.take() == [first]
         assert worker.ready.job(first).due.attempt == 0, "no attempt is counted"
+
+
+async def test_a_mail_from_a_line_that_is_taken_back_is_found_at_once_too(
+    worker: SendingWorker, database_url: str
+) -> None:
+    async with read_meanwhile(worker, database_url, ClosingClient, in_line=True) as (first, sending):
+        with pytest.raises(Unreachable):
+            await sending
+        assert await worker.take() == [first]
+
+
+async def test_a_mail_from_a_line_whose_address_has_changed_is_found_at_once(
+    worker: SendingWorker, database_url: str
+) -> None:
+    command, later = a_command("u1", "h", purpose=TRANSACTIONAL), mail("u2")
+    write_address(database_url, "u1", "old@example.net")
+    await worker.take_from_line(command)
+    write_address(database_url, "u1", "new@example.net")
+    async with await AsyncConnection.connect(database_url) as other:
+        await other.execute("SELECT FROM ledger_queue FOR UPDATE")
+        sending = asyncio.create_task(worker.send(command.id, DeferringClient(nothing)))
+        while not await waiting(worker):
+            await asyncio.sleep(0.01)
+        worker.admit(later)
+        assert await worker.take() == [later.id], "the refusal is being written"
+    await sending
+    assert await worker.take() == [command.id]
+    assert worker.ready.job(command.id).request.address == "new@example.net"
+
+
+def write_address(database_url: str, user_id: str, address: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            """INSERT INTO recipients (user_id, address, known_at) VALUES (%s, %s, now())
+               ON CONFLICT (user_id) DO UPDATE SET address = excluded.address""",
+            [user_id, address],
+        )
 
 
 async def test_a_deferral_that_is_due_before_its_row_says_so_is_found_at_once(

@@ -10,7 +10,6 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from infra.postgres.migrate import migrate
 from schemas.outcomes import Outcome
 from schemas.vocabulary import OutcomeKind
 from senders.policy import bounce_scores, suppression_files, suppressions
@@ -26,7 +25,6 @@ ADDRESS = "ann@shop.example"
 
 @pytest.fixture
 def connection(database_url: str) -> Iterator[Connection[Any]]:
-    migrate(database_url)
     with psycopg.connect(database_url, autocommit=True, options="-c timezone=UTC") as open_connection:
         open_connection.execute(
             "INSERT INTO recipients (user_id, address, known_at) VALUES ('u1', %s, now())", [ADDRESS]

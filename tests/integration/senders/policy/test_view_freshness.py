@@ -14,7 +14,6 @@ from psycopg import sql
 
 from infra.kafka.topics import TopicPartition
 from infra.postgres.database import Database
-from infra.postgres.migrate import migrate
 from infra.service.outages import Outage
 from schemas.topics import PROFILES
 from senders.policy import view_progress
@@ -71,7 +70,6 @@ ON_EACH_CONNECTION = sql.SQL("ALTER DATABASE {} SET search_path = skewed, pg_cat
 @pytest.mark.parametrize("by", ["-1 hour", "1 hour"])
 def test_the_view_is_dated_by_the_clock_of_the_database(servers: RealServers, database_url: str, by: str) -> None:
     """A feed's host an hour ahead would make a view that is not read any more fresh for another hour."""
-    migrate(database_url)
     partitions = have_topics(servers.kafka)
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(SKEWED.format(sql.Literal(by), sql.Literal(by)))

@@ -10,7 +10,6 @@ from psycopg import AsyncConnection
 from infra.kafka.connection import Connection
 from infra.kafka.topics import TopicPartition
 from infra.postgres.database import AsyncDatabase
-from infra.postgres.migrate import migrate
 from infra.service.outages import Outage
 from infra.service.watchdog import Watchdog
 from senders.monitoring import gauges
@@ -27,7 +26,6 @@ NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 @pytest.fixture
 def ledger_url(database_url: str) -> str:
     """A ledger with three commands due in partition 0, one later, and two due in partition 1."""
-    migrate(database_url)
     with psycopg.connect(database_url, autocommit=True) as connection:
         for partition, ages_s in {0: (30, 20, 10, -60), 1: (5, 5)}.items():
             for age_s in ages_s:

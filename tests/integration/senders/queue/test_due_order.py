@@ -9,7 +9,6 @@ import pytest
 from drivers.running_senders import a_command
 from psycopg import AsyncConnection
 
-from infra.postgres.migrate import migrate
 from schemas.vocabulary import LedgerState
 from senders.queue import ledger, transitions
 from senders.queue.due_order import WHOLE_S, DueOrder
@@ -24,7 +23,6 @@ LATER = NOW + timedelta(seconds=30)
 
 @pytest.fixture
 async def connection(database_url: str) -> AsyncIterator[AsyncConnection[Any]]:
-    migrate(database_url)
     async with await AsyncConnection.connect(database_url, autocommit=True) as open_connection:
         yield open_connection
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -11,7 +12,6 @@ from drivers.running_senders import a_command
 from psycopg import AsyncConnection
 
 from infra.postgres.database import AsyncDatabase
-from infra.postgres.migrate import migrate
 from infra.service.outages import Outage
 from infra.service.tasks import end_tasks
 from schemas.commands import DEFAULT_PRIORITY, SendCommand
@@ -38,7 +38,6 @@ ORDINARY = QueueClass(0, DEFAULT_PRIORITY)
 
 @pytest.fixture
 async def connection(database_url: str) -> AsyncIterator[AsyncConnection[Any]]:
-    migrate(database_url)
     async with await AsyncConnection.connect(database_url, autocommit=True) as open_connection:
         yield open_connection
 
@@ -360,6 +359,42 @@ async def test_mails_begin_and_end_without_a_scan_of_a_queue_that_was_short_befo
     await database.close()
 
 
+async def test_what_is_planned_once_for_short_tables_reads_no_more_rows_of_long_ones(
+    connection: AsyncConnection[Any], database_url: str
+) -> None:
+    await own(connection, MINE)
+    database = AsyncDatabase(database_url, Outage("database"), planned_once=True)
+    check = SendCheck(AddressHasher(b"key"), timedelta(seconds=5))
+
+    async def rows_read(each: AsyncConnection[Any], due: DueCommand) -> int:
+        await check(each, [start(due)])
+        assert await transitions.begin(each, [start(due)], MINE) == {due.command.id}
+        back = change(due, LedgerState.ADMITTED, next_attempt_at=NOW)
+        assert await transitions.take_back(each, [back], MINE) == {due.command.id}
+        waits = change(due, LedgerState.ADMITTED, attempt=0, next_attempt_at=NOW)
+        assert await transitions.postpone(each, [waits]) == {due.command.id}
+        assert await transitions.begin(each, [start(due)], MINE) == {due.command.id}
+        assert await transitions.answer(each, [change(due, LedgerState.ACCEPTED)], MINE) == {due.command.id}
+        cursor = await each.execute(
+            """SELECT sum(seq_tup_read + idx_tup_fetch)::int FROM pg_stat_xact_user_tables
+               WHERE relname IN ('ledger_queue', 'recipients')"""
+        )
+        [[rows]] = await cursor.fetchall()
+        return int(rows)
+
+    for _ in range(12):
+        admit(database_url, a_command("u1", "hash"))
+        [due] = await take(connection)
+        await database.run(partial(rows_read, due=due))
+    admit(database_url, *[a_command("u1", "hash") for _ in range(2000)])
+    await connection.execute(
+        "INSERT INTO recipients (user_id, known_at) SELECT 'u' || n, now() FROM generate_series(2, 2001) AS n"
+    )
+    [due] = await take(connection, limit=1)
+    assert await database.run(partial(rows_read, due=due)) < 100
+    await database.close()
+
+
 async def test_a_way_has_one_number_whoever_stores_it(connection: AsyncConnection[Any]) -> None:
     one, same, other = AttemptPath("{}"), AttemptPath("{}"), AttemptPath('{"source":"a"}')
     first = await attempt_paths.store(connection, [one, other])
@@ -393,6 +428,29 @@ async def test_a_begin_that_is_repeated_and_then_refused_is_taken_back(
     refusals[due.command.id] = change(due, LedgerState.SUPPRESSED, attempt=0, reason=reason)
     assert await writer.begin(start(due)) is Begin.REFUSED
     assert (await row(connection, due.command))[:2] == ("suppressed", 0)
+    await end_tasks([writing])
+    await database.close()
+
+
+async def test_links_are_stored_by_the_first_mail_that_begins_also_after_one_that_was_refused(
+    connection: AsyncConnection[Any], database_url: str
+) -> None:
+    await own(connection, MINE)
+    admit(database_url, a_command("u1", "h"), a_command("u2", "h"))
+    links = {b"a link 1": "https://shop.example/cart"}
+    refused, sent = [AttemptStart(due, b"\x01" * 32, NOW, links) for due in await take(connection)]
+    no = change(refused.due, LedgerState.SUPPRESSED, attempt=0, reason=SuppressionReason.NO_CONSENT)
+
+    async def check(_: AsyncConnection[Any], starts: Sequence[AttemptStart]) -> dict[str, StateChange]:
+        return {no.command_id: no} if refused in starts else {}
+
+    database = AsyncDatabase(database_url, Outage("timescale"))
+    writer = LedgerWriter(database, MINE, check)
+    writing = asyncio.create_task(writer.run())
+    assert await writer.begin(refused) is Begin.REFUSED
+    assert await writer.begin(sent) is Begin.MADE
+    stored = await (await connection.execute("SELECT id, url FROM links")).fetchall()
+    assert dict(stored) == links
     await end_tasks([writing])
     await database.close()
 

@@ -10,7 +10,6 @@ from drivers.running_senders import a_command
 from psycopg import AsyncConnection, Connection
 
 from infra.postgres.database import AsyncDatabase
-from infra.postgres.migrate import migrate
 from infra.service.outages import Outage
 from schemas.profile_records import ProfileRemoval
 from schemas.vocabulary import TRANSACTIONAL, LedgerState, SuppressionReason
@@ -41,7 +40,6 @@ class Counts(LedgerObserver):
 
 @pytest.fixture
 def connection(database_url: str) -> Iterator[Connection[Any]]:
-    migrate(database_url)
     with psycopg.connect(database_url, autocommit=True) as opened:
         yield opened
 

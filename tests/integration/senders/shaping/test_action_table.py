@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
-from infra.postgres.migrate import migrate
 from senders.shaping import action_table
 from senders.shaping.actions import HOUR_US, ActionBook, ActiveAction
 from senders.shaping.document import ActionKind
@@ -33,7 +32,6 @@ SLOWED = ActiveAction(
 
 @pytest.fixture
 async def connection(database_url: str) -> AsyncIterator[AsyncConnection[Any]]:
-    migrate(database_url)
     async with await AsyncConnection.connect(database_url, autocommit=True) as opened:
         yield opened
 

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
-from infra.postgres.migrate import migrate
 from senders.shaping import connection_leases, permit_table
 from senders.shaping.connection_leases import ConnectionLease, LeaseRequest
-from senders.shaping.gcra import AHEAD_US, PacedLimit, horizon_us
-from senders.shaping.permit_table import PermitAnswer, PermitRequest
+from senders.shaping.gcra import AHEAD_US, LimitRow, PacedLimit, PermitRequest, grant
+from senders.shaping.permit_table import PermitAnswer
 from senders.shaping.quantities import SendRate
 
 pytestmark = pytest.mark.servers
@@ -23,7 +22,6 @@ HOUR_US = 3_600_000_000
 @pytest.fixture
 async def connections(database_url: str) -> AsyncIterator[list[AsyncConnection[Any]]]:
     """Two workers' connections."""
-    migrate(database_url)
     async with (
         await AsyncConnection.connect(database_url, autocommit=True) as one,
         await AsyncConnection.connect(database_url, autocommit=True) as other,
@@ -35,8 +33,8 @@ def limit(rate: str, name: str = "l") -> PacedLimit:
     return PacedLimit.of(name, SendRate.parse(rate))
 
 
-async def take(connection: AsyncConnection[Any], of: PacedLimit, count: int = 1) -> PermitAnswer:
-    [answer] = await permit_table.take(connection, [PermitRequest(of, count)])
+async def take(connection: AsyncConnection[Any], of: PacedLimit, count: int = 1, spread_us: int = 0) -> PermitAnswer:
+    [answer] = await permit_table.take(connection, [PermitRequest(of, count, spread_us)])
     return answer
 
 
@@ -101,7 +99,59 @@ async def test_a_row_of_a_clock_that_was_set_back_holds_nothing_up(connections: 
     answer = await take(connections[1], paced)
 
     assert answer.granted
-    assert answer.granted.start_us <= answer.server_us + horizon_us(paced)
+    assert answer.granted.start_us <= answer.server_us + PermitRequest(paced, 1).horizon_us
+
+
+async def test_a_limit_is_as_wide_as_its_slowest_worker_needs_it(connections: list[AsyncConnection[Any]]) -> None:
+    fast, slow = connections
+    narrow = limit("10/s")
+    wide = narrow.widened(256_000)
+    await take(fast, narrow)
+
+    slow_answer = await take(slow, wide, 3, 256_000)
+    refused = await take(fast, narrow)
+    fast_answer = await take(fast, narrow.widened(refused.spread_us))
+    await fast.execute("UPDATE send_limits SET spread_until_us = 0, arrival_us = 0")
+    later = await take(fast, narrow)
+
+    assert slow_answer.granted
+    assert slow_answer.granted.start_us >= slow_answer.server_us + 250_000
+    assert slow_answer.granted.interval_us == wide.interval_us
+    assert (refused.granted, refused.spread_us) == (None, 256_000)
+    assert refused.again_us <= refused.server_us
+    assert fast_answer.granted
+    assert later.granted
+    assert later.spread_us == 0
+
+
+@pytest.mark.parametrize("before", [0, 64_000])
+@pytest.mark.parametrize("asked", [0, 64_000, 256_000])
+@pytest.mark.parametrize("ahead_us", [-HOUR_US, 0, 200_000, 900_000, 1_500_000, 5_000_000, HOUR_US])
+@pytest.mark.parametrize("kept", [True, False])
+async def test_the_server_grants_what_the_pure_function_grants(
+    connections: list[AsyncConnection[Any]], before: int, asked: int, ahead_us: int, kept: bool
+) -> None:
+    paced = limit("10/s,max_burst=3")
+    request = PermitRequest(paced.widened(asked), 2, asked)
+    await take(connections[0], paced)
+    await connections[0].execute(
+        """UPDATE send_limits SET spread_us = %(spread)s, spread_until_us = now_us + %(keep)s,
+               arrival_us = now_us + %(ahead)s
+           FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now_us) AS clock""",
+        {"spread": before, "keep": 10_000_000 if kept else -1, "ahead": ahead_us},
+    )
+    cursor = await connections[0].execute("SELECT arrival_us, spread_us, spread_until_us FROM send_limits")
+    row = await cursor.fetchone()
+    assert row is not None
+
+    [answer] = await permit_table.take(connections[0], [request])
+    expected, _ = grant(request, LimitRow(*row), answer.server_us)
+
+    assert (answer.granted is None) == (expected is None)
+    if answer.granted is not None and expected is not None:
+        assert abs(answer.granted.start_us - expected.start_us) < 5_000
+        assert abs(answer.granted.fresh_us - expected.fresh_us) < 5_000
+        assert answer.granted.interval_us == expected.interval_us
 
 
 async def leases(connection: AsyncConnection[Any], owner: str, most: int, count: int) -> list[ConnectionLease]:

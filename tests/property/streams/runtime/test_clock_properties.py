@@ -175,3 +175,11 @@ def test_an_append_time_that_falls_never_moves_the_clock_back(times: list[int], 
     assert applied == sorted(applied)
     assert applied[0] >= clock_ms
     assert all(at >= time for at, time in zip(applied, times, strict=True))
+
+
+def test_a_record_that_counts_for_many_makes_batches_small_and_is_taken_alone_if_it_counts_for_more() -> None:
+    clock: PartitionClock[int] = PartitionClock(0, {"broadcasts": 0}, weights={"broadcasts": 10})
+    clock.push("broadcasts", [*range(8)], [5] * 8, 8)
+    batches = [clock.take(limit) for limit in (30, 39, 4, 1_000)]
+    assert [len(batch) for batch in batches if batch is not None] == [3, 4, 1]
+    assert clock.lag({"broadcasts": 9}, 6) == 3

@@ -11,12 +11,22 @@ from slow_model.duel import (
     book_of,
     edited_evaluator,
     evaluator_of,
-    model_decisions,
     model_rows,
+    model_writes,
     rows_of,
 )
-from slow_model.grammar import coincidences, editions, mixed_quiets, rule_sets, segment_rules, shared_caps
-from slow_model.histories import STARTS, HistoryItem, gaps, histories, strokes
+from slow_model.grammar import (
+    coincidences,
+    editions,
+    journeys,
+    mixed_quiets,
+    rerouted,
+    rule_sets,
+    segment_rules,
+    shared_caps,
+    waiting_rules,
+)
+from slow_model.histories import STARTS, HistoryItem, broadcast_histories, gaps, histories, strokes
 
 from triggers.cel.runtime import as_ms
 
@@ -75,6 +85,17 @@ LATE_UNDER_A_CEILING = (
     ],
 )
 
+CROSSED_BEFORE_IT_CAME = (
+    '{"trigger":"k","purpose":"marketing","on":{"event":"ping","inactive":"30m"},"send":"a"}\n---\n'
+    '{"trigger":"l","purpose":"marketing","on":{"event":"ping","within":"30m","reaches":1},"send":"b"}'
+)
+THEN_ONE_THAT_NO_RULE_READS = (
+    STARTS[0],
+    HistoryItem(0, "profile", properties=SAID),
+    [HistoryItem(1_800_000, "event", 3_600_000, "ping"), HistoryItem(0, "event", 0, "buy")],
+)
+"""The first event comes so late that its level has fallen already; at that same instant comes one of another type."""
+
 
 def events_of(*names: str, gap_ms: int = 60_000) -> History:
     """A user with consent from a midnight on, and events of these types one after the other."""
@@ -86,8 +107,10 @@ def duel(text: str, history: History, every_ms: int | None) -> None:
     start, profile, happenings = history
     run = EngineHistory(evaluator_of(text), every_ms)
     run.play(start, [profile, *happenings])
-    decisions = model_decisions(run, book_of(text))
+    writes = model_writes(run, book_of(text))
+    decisions = writes.decisions
     assert run.rows == rows_of(decisions)
+    assert run.data == [command["data"] for command in writes.commands]
     for decision, written in zip(decisions, run.gates, strict=True):
         assert same_gates(decision["gates"], written), (decision["gates"], written)
 
@@ -142,6 +165,7 @@ def test_events_before_the_first_profile_give_what_the_slow_model_says(
 
 
 @unhurried
+@example(CROSSED_BEFORE_IT_CAME, THEN_ONE_THAT_NO_RULE_READS, _LOOKS_MS)
 @given(coincidences(), strokes, late)
 def test_a_level_has_not_dipped_where_an_event_leaves_as_another_comes(
     text: str, history: History, every_ms: int | None
@@ -157,8 +181,39 @@ def test_segments_move_when_what_they_read_moves(text: str, history: History, ev
 
 
 @unhurried
+@given(journeys(), histories, late)
+def test_journeys_wait_for_events_as_the_slow_model_says(text: str, history: History, every_ms: int | None) -> None:
+    duel(text, history, every_ms)
+
+
+@unhurried
+@given(waiting_rules(), broadcast_histories, late)
+def test_events_without_a_user_meet_what_waits_for_them(text: str, history: History, every_ms: int | None) -> None:
+    duel(text, history, every_ms)
+
+
+@unhurried
 @given(editions(), histories, gaps, st.integers(0, 6), late)
 def test_an_edited_rule_leaves_what_runs_as_the_slow_model_says(
+    texts: tuple[str, str], history: History, gap_ms: int, number: int, every_ms: int | None
+) -> None:
+    start, profile, happenings = history
+    happenings.insert(min(number, len(happenings)), HistoryItem(gap_ms, "edit"))
+    edited(texts, (start, profile, happenings), every_ms)
+
+
+MET = (
+    '{"trigger":"k","purpose":"marketing","on":"ping",%s"steps":[{"wait_for":"buy","up_to":"%s","then":[{"wait":"%s"},'
+    '{"send":{"template":"a","id":"one"}}],"else":[{"send":{"template":"b","id":"two"}}]}]}'
+)
+FOLLOWS = '"on_edit":"follow",'
+
+
+@unhurried
+@example((MET % ("", "1h", "10m"), MET % (FOLLOWS, "1h", "30m")), events_of("ping", "buy"), 60_000, 2, None)
+@example((MET % ("", "1h", "10m"), MET % (FOLLOWS, "1m", "10m")), events_of("ping", "buy", gap_ms=90_000), 1, 2, None)
+@given(rerouted(), histories, gaps, st.integers(0, 6), late)
+def test_what_follows_an_edit_stands_where_the_slow_model_says(
     texts: tuple[str, str], history: History, gap_ms: int, number: int, every_ms: int | None
 ) -> None:
     start, profile, happenings = history

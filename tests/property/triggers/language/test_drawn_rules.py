@@ -11,18 +11,18 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from slow_model.documents import duration
 from slow_model.duel import EngineHistory, Row, book_of, evaluator_of, recoded
-from slow_model.grammar import beside, rule_sets, segment_rules
-from slow_model.histories import HistoryItem, histories
+from slow_model.grammar import beside, rule_sets, segment_rules, waiting_rules
+from slow_model.histories import HistoryItem, broadcast_histories, histories
 from slow_model.localtime import stands_in, zone_of
 from slow_model.rulebook import Book, Cap, Rule
-from slow_model.timeline import REMOVED, UNREADABLE, UserRecord
+from slow_model.timeline import BROADCAST, REMOVED, UNREADABLE, UserRecord
 
 from schemas.codec import decode
 from schemas.decisions import Decision
 from schemas.events import Event
 from schemas.journal import AppliedRange, Checkpoint
 from schemas.profiles import Profile
-from schemas.topics import DECISIONS
+from schemas.topics import BROADCASTS, DECISIONS
 from streams.decisions.evaluate import Decider
 from streams.decisions.replay import Appended, Replay
 from triggers.cases.backtest import backtest
@@ -147,16 +147,28 @@ def test_a_backtest_decides_what_was_decided_live(text: str, history: History) -
 @unhurried
 @given(rule_sets(), histories, st.integers(1, 5))
 def test_a_replay_of_the_journal_decides_what_was_decided_live(text: str, history: History, each: int) -> None:
+    replays(text, history, each)
+
+
+@unhurried
+@given(waiting_rules(), broadcast_histories, st.integers(1, 5))
+def test_a_replay_with_events_without_a_user_decides_what_was_decided_live(
+    text: str, history: History, each: int
+) -> None:
+    replays(text, history, each)
+
+
+def replays(text: str, history: History, each: int) -> None:
     """Timers looked at before every record and at the end, as in a worker; the journal cut after so many records."""
     start, profile, happenings = history
     live = EngineHistory(evaluator_of(text), every_ms=_NEVER_MS)
     live.play(start, [profile, *happenings])
-    inputs: dict[str, dict[int, Appended]] = {"events": {}, "profiles": {}, "outcomes": {}}
+    inputs: dict[str, dict[int, Appended]] = {"events": {}, "profiles": {}, "outcomes": {}, BROADCASTS.name: {}}
     journal, segment, facts = [], list[AppliedRange](), iter(live.facts)
     for look, following in zip(live.looks, [*live.looks[1:], 0], strict=True):
         if look < 0:
             fact = next(facts)
-            topic = fact.topic if fact.topic in inputs else "profiles"
+            topic = _TOPICS.get(fact.topic, fact.topic)
             offset = len(inputs[topic])
             inputs[topic][offset] = Appended(b"u1", _value(fact), fact.now_ms)
             segment.append(AppliedRange(topic=topic, partition=0, first=offset, last=offset))
@@ -174,6 +186,7 @@ def test_a_replay_of_the_journal_decides_what_was_decided_live(text: str, histor
 
 
 _NEVER_MS = 10**15
+_TOPICS = {UNREADABLE: "profiles", REMOVED: "profiles", BROADCAST: BROADCASTS.name}
 
 
 def _value(fact: UserRecord) -> bytes | None:
@@ -184,7 +197,8 @@ def _value(fact: UserRecord) -> bytes | None:
         epoch = datetime.fromtimestamp(0, UTC)
         noes = {name: {"granted": False, "time": epoch + timedelta(milliseconds=at)} for name, at in fact.body.items()}
         return orjson.dumps({"user_id": "u1", "locale": "x" * 36, "consent": noes})
-    return orjson.dumps(fact.body)
+    named = {"users": ["u1"]} if fact.topic == BROADCAST else {}
+    return orjson.dumps(fact.body | named)
 
 
 def _checkpoint(applied: list[AppliedRange], clock_ms: int) -> Checkpoint:

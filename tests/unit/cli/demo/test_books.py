@@ -129,7 +129,7 @@ def test_a_mistake_breaks_its_line(books, signer, mistake: Callable[[Books, Sign
 
 
 def test_a_lost_click_breaks_its_line(books, signer):
-    assert broken(books, signer, clicked=2) == {"rows in engagement = opens and clicks"}
+    assert broken(books, signer, clicked=2) == {"rows in engagement = what readers did"}
 
 
 def test_percentiles_are_of_the_nearest_rank():

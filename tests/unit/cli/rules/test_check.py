@@ -12,10 +12,11 @@ from typer.testing import CliRunner
 from cli.errors import one_line
 from cli.main import app
 from cli.rules.checking import annotation, check_paths
+from cli.rules.rule_folder import read_folder
 from senders.content.render import TemplateError
 from senders.content.template_names import required_names
 from triggers.checks.contradictions import contradiction
-from triggers.language.diagnostics import Diagnostic
+from triggers.language.diagnostics import Diagnostic, InvalidRules
 
 TESTS = Path(__file__).parents[3]
 BAD_EVENTS = TESTS / "unit" / "triggers" / "language" / "bad_events"
@@ -153,6 +154,30 @@ def test_the_catalogue_beside_the_rules_is_used_and_another_can_be_given(folder:
     assert codes(folder, other) == ["property-type", "unknown-template"]
 
 
+def test_a_template_that_does_not_exist_is_a_warning_and_on_the_way_to_publication_an_error(folder: Path) -> None:
+    write_rule(folder, "none")
+    leave_only(folder, "template-attribute")
+    [found] = [each for each in check_paths([folder]).found if each.code == "unknown-template"]
+    assert (found.severity, check_paths([folder]).wrong) == ("warning", False)
+    [refused] = [each for each in check_paths([folder], publishing=True).found if each.code == "unknown-template"]
+    assert (refused.severity, check_paths([folder], publishing=True).wrong) == ("error", True)
+    with pytest.raises(InvalidRules, match="error: unknown template"):
+        read_folder(folder).load()
+
+
+def test_a_catalogue_that_is_named_is_checked_without_rules_too(tmp_path: Path) -> None:
+    catalogue = tmp_path / "events.yaml"
+    catalogue.write_text("events: {ping: {total: nummer}}\nfields: {pong: {email: drop}}\n")
+    found = check_paths([catalogue])
+    assert [(each.line, each.column, each.code) for each in found.found] == [
+        (1, 24, "invalid-value"),
+        (2, 10, "unknown-event"),
+    ]
+    assert found.summary() == "1 event catalogue: 2 errors, 0 warnings, 0 notes"
+    other = catalogue.rename(tmp_path / "shop.yaml")
+    assert codes(other, other) == ["invalid-value", "unknown-event"]
+
+
 def test_a_single_file_finds_the_catalogue_and_the_templates_beside_it(folder: Path) -> None:
     file = write_rule(folder, more="unless: pang\n")
     leave_only(folder, "template-variable")
@@ -171,7 +196,7 @@ def test_json_has_every_finding_with_its_place_and_severity() -> None:
     code, out = run("check", "--format", "json", BAD_EVENTS / "unknown-event.yaml")
     output = json.loads(out)
     assert code == 1
-    assert (output["rule_files"], output["errors"], output["warnings"]) == (1, 4, 0)
+    assert (output["rule_files"], output["errors"], output["warnings"]) == (1, 3, 1)
     first = output["findings"][0]
     assert first["path"].endswith("unknown-event.yaml")
     assert {key: first[key] for key in ("line", "column", "code", "severity", "hint")} == {
@@ -241,7 +266,7 @@ def test_the_cost_of_each_document_is_printed_on_request(folder: Path) -> None:
     score = "---\nscore: s\ndecay: {curve: linear, lifetime: 1d}\nadd: {event: ping, points: 1}\n"
     (folder / "rule.yaml").write_text(rule + score)
     assert "step" not in run("check", folder)[1]
-    assert run("check", "--costs", folder)[1].splitlines()[-3:-1] == [
+    assert run("check", "--costs", folder)[1].splitlines()[-4:-2] == [
         f"trigger t: at most 6 steps in 2 expressions; the most expensive has 4 of 20,000, at {folder}/rule.yaml:3:26",
         f"score s: at most 1 step in 1 expression; the most expensive has 1 of 20,000, at {folder}/rule.yaml:9:28",
     ]
@@ -251,7 +276,7 @@ def test_the_cost_of_each_document_is_printed_on_request(folder: Path) -> None:
         **{"document": "trigger t", "path": f"{folder}/rule.yaml", "line": 3, "column": 26},
         **{"dearest": 4, "total": 6, "expressions": 2},
     }
-    assert output["events"] == []  # the rules do not load without their template
+    assert output["events"] == [{"event": "ping", "path": "fast", "reason": ""}]
 
 
 def test_costs_name_the_events_that_take_the_fast_path(folder: Path) -> None:

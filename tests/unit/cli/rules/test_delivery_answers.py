@@ -12,7 +12,7 @@ AT = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 
 
 def event(kind: str, minute: int, **more: Any) -> dict[str, Any]:
-    about = dict.fromkeys(("code", "enhanced", "reply", "url", "machine"))
+    about = dict.fromkeys(("code", "enhanced", "reply", "url", "machine", "evidence"))
     return {**about, "kind": kind, "time": AT + timedelta(minutes=minute), **more}
 
 
@@ -28,15 +28,17 @@ def test_actions_of_the_receiver_and_the_reader_follow_the_answer() -> None:
     reply = {"code": 250, "enhanced": "2.0.0", "text": "ok"}
     events = [
         event("accepted", 0, code=250, enhanced="2.0.0", reply="ok"),
+        event("opened", 1, evidence="proxy"),
         event("opened", 2, machine=True),
-        event("clicked", 3, url="https://shop.example/a", machine=False),
+        event("clicked", 3, url="https://shop.example/a", machine=False, evidence="navigation"),
     ]
     found = Delivery(state=LedgerState.ACCEPTED, at=AT, attempt=1, reply=reply, events=events)
     assert found.headline == "sent"
     assert list(delivery_lines(found)) == [
         "2026-11-28 12:00:00 UTC accepted; 250 2.0.0 ok",
+        "2026-11-28 12:01:00 UTC opened (proxy)",
         "2026-11-28 12:02:00 UTC opened, by software",
-        "2026-11-28 12:03:00 UTC clicked: https://shop.example/a",
+        "2026-11-28 12:03:00 UTC clicked (navigation): https://shop.example/a",
     ]
     bounced = Delivery(state=LedgerState.ACCEPTED, at=AT, events=[event("bounced", 9, code=550)])
     assert bounced.headline == "sent, and bounced"

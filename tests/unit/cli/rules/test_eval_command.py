@@ -8,7 +8,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cli.main import app
-from cli.rules.evaluation import BadInput, answer
+from cli.rules.evaluation import answer
+from cli.rules.given_user import BadInput
 
 
 def ebbtide_eval(*arguments: str, given: str = "") -> Result:
@@ -31,6 +32,47 @@ def test_an_expression_is_evaluated_over_an_event_and_a_user(tmp_path: Path) -> 
         given='{"type": "cart_updated", "properties": {"total": 50}}',
     )
     assert (done.exit_code, done.stdout) == (0, "true\nbool, at most 9 steps\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "user"),
+    [
+        ("user.json", '{"plan": "team", "score": {"engagement": 3}, "metric": {"orders": 3}, "variant": "a"}'),
+        ("user.yaml", "plan: team\nscore: {engagement: 3}\nmetric: {orders: {count: 3, sum: 3}}\nvariant: a\n"),
+    ],
+)
+def test_a_user_is_written_as_in_a_case_with_scores_metrics_and_a_variant(name: str, user: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(user)
+    given = ("--user", str(tmp_path / name), "--segment", "vip", "--occurrence", "-")
+    for text in (
+        "score.engagement > 2 && user.plan == 'team' && segment.vip && !segment.lapsed",
+        "metric.orders.count / 2 == 1.5 && metric.orders.sum == 3 && metric.orders.first == now",
+        "occurrence.key == 'c1' && occurrence.variant == 'a' && occurrence.event.total == 5 && event.total == 5",
+        "timestamp('2026-05-01T10:00:00Z') == occurrence.entered_at",
+        "has(occurrence.matched) && occurrence.matched.n == 2",
+        "size(occurrence.events) == 2 && occurrence.events[1].n == 4",
+    ):
+        occurrence = (
+            '{"key": "c1", "entered_at": "2026-05-01T10:00:00Z", "event": {"properties": {"total": 5}}, '
+            '"matched": {"properties": {"n": 2}}, "events": [{"properties": {"n": 3}}, {"properties": {"n": 4}}]}'
+        )
+        assert ebbtide_eval(text, *given, given=occurrence).stdout.splitlines()[0] == "true", text
+
+
+def test_scores_and_metrics_that_the_user_does_not_have_are_told() -> None:
+    shown = ebbtide_eval("score.x + metric.y.count", "--user", "-", given="{}").stdout
+    assert shown.splitlines()[0] == "0.0"
+    hint = "the user has no score `x`, so it is 0; the user has no metric `y`, so it has counted nothing"
+    assert shown.splitlines()[-1] == f"  hint: {hint}"
+
+
+def test_a_quotient_of_whole_numbers_that_is_cut_is_told() -> None:
+    assert ebbtide_eval("7 / 2").stdout.splitlines() == [
+        "3",
+        "int, at most 3 steps",
+        "  hint: the quotient of two whole numbers is cut to a whole one; write one as a fraction, as in 2.0",
+    ]
+    assert "hint" not in ebbtide_eval("7 / 2.0").stdout
 
 
 def test_json_carries_value_type_and_cost() -> None:
@@ -86,7 +128,8 @@ def test_a_flat_event_gets_a_hint_where_its_fields_belong() -> None:
 def test_fields_under_another_key_and_a_flat_profile_get_the_hint_too() -> None:
     wrapped = ebbtide_eval("event.total > 1", "--event", "-", given='{"data": {"total": 50}}')
     assert '{"properties": {"total": …}}; `data` outside of it is ignored' in wrapped.stdout
-    user = ebbtide_eval("user.plan == 'team'", "--user", "-", given='{"plan": "team"}')
+    assert ebbtide_eval("user.plan == 'team'", "--user", "-", given='{"plan": "team"}').stdout.startswith("true\n")
+    user = ebbtide_eval("user.plan == 'team'", "--user", "-", given='{"user_id": "u1", "plan": "team"}')
     assert 'a profile has its fields under `attributes`, as in {"attributes": {"plan": …}}' in user.stdout
 
 
@@ -102,6 +145,14 @@ def test_what_the_expression_does_not_ask_for_may_stand_anywhere() -> None:
         (("event.a", "--event", "nowhere.json"), "nowhere.json: No such file or directory"),
         (("event.a", "--event", "bad.json"), "bad.json: not JSON: "),
         (("event.a", "--event", "other.json"), "other.json: not an event: properties: "),
+        (("user.a", "--user", "bad.json"), "bad.json: not JSON: "),
+        (("user.a", "--user", "list.json"), "list.json: not a mapping of names to values"),
+        (("user.a", "--user", "low.json"), "low.json: not a user: score.a: "),
+        (("user.a", "--user", "two.yaml"), "two.yaml: not a mapping of names to values"),
+        (("score.a > 1",), 'the expression reads `score`; give it with --user FILE, as in {"score": '),
+        (("segment.a",), "the expression reads `segment`; give it with --segment NAME"),
+        (("occurrence.key == 1",), "the expression reads `occurrence`; give it with --occurrence FILE"),
+        (("occurrence.id", "--occurrence", "low.json"), "low.json: not an occurrence: score: "),
         (("--cases", "nowhere.jsonl"), "nowhere.jsonl: No such file or directory"),
     ],
 )
@@ -111,6 +162,9 @@ def test_what_is_missing_or_wrong_is_named(
     monkeypatch.chdir(tmp_path)
     Path("bad.json").write_text("{oops")
     Path("other.json").write_text('{"properties": 3}')
+    Path("list.json").write_text("[]")
+    Path("low.json").write_text('{"score": {"a": -1}}')
+    Path("two.yaml").write_text("a: 1\n---\nb: 2\n")
     done = ebbtide_eval(*arguments)
     assert isinstance(done.exception, BadInput)
     assert str(done.exception).startswith(expected)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cli.rules import event_log
 from cli.rules.event_log import BadLog, LogReader
-from triggers.cases.timelines import UserEvent
+from triggers.cases.backtest import UserEvent
 
 texts = st.text(st.characters(codec="utf-8"), max_size=8)
 values = st.recursive(
@@ -52,7 +52,7 @@ def read(log: Path, strict: bool) -> tuple[Any, ...]:
         found.extend(reader.events(progress.append))
     except BadLog as problem:
         error = str(problem)
-    return repr(found), error, reader.skipped, reader.beside, progress
+    return repr(found), error, reader.findings, progress
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

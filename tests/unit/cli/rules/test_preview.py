@@ -69,6 +69,65 @@ def test_files_and_standard_input_give_other_data_and_another_user(template: Pat
     assert "Subject:  $8.00 for Bo" in run("preview", template, "--user", user).stdout
 
 
+WARM = """score: warmth
+decay: {curve: step, lifetime: 10d}
+add: {event: viewed, points: 1}
+---
+metric: orders
+event: ordered
+within: ever
+---
+segment: warm
+when: score.warmth > 2
+---
+trigger: thanks
+purpose: marketing
+on: ordered
+key: event.id
+when: user.quiet != true
+send:
+  template: thanks
+  data:
+    total: 'event.total + score.warmth * metric.orders.count + (segment.warm ? 100 : 0)'
+    of: occurrence.key
+cases:
+  - name: one
+    user: {quiet: false}
+    given: [{at: "10:00", ordered: {total: 4}}]
+    expect: [{at: "10:00", send: thanks}]
+"""
+
+
+def test_a_case_is_played_with_the_scores_and_metrics_of_the_given_user(template: Path, tmp_path: Path) -> None:
+    (tmp_path / "rule.yaml").write_text(WARM)
+    user = {"quiet": False, "score": {"warmth": 5}, "metric": {"orders": 2}}
+    shown = run("preview", template, "--user", "-", stdin=json.dumps(user)).stdout
+    assert "Subject:  $119.00 for you" in shown  # 4, 5 points times 3 orders with this one, and 100 for the segment
+    assert "data of the case “one” of thanks; for other data" in shown
+
+
+def test_a_given_user_whom_no_case_mails_is_told_of_beside_the_data_of_the_cases_own(
+    template: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "rule.yaml").write_text(WARM)
+    shown = run("preview", template, "--user", "-", stdin='{"quiet": true, "name": "Bo"}').stdout
+    assert "Subject:  $4.00 for Bo" in shown
+    assert "of thanks, whose own user it is, since the given one gets no such mail" in shown
+
+
+def test_a_rule_computes_its_data_from_a_given_event_occurrence_and_segments(template: Path, tmp_path: Path) -> None:
+    (tmp_path / "rule.yaml").write_text(WARM)
+    facts = tmp_path / ".facts"
+    facts.mkdir()
+    (facts / "user.yaml").write_text("score: {warmth: 2}\nmetric: {orders: {count: 3}}\n")
+    (facts / "occurrence.json").write_text('{"key": "k1", "event": {"properties": {"total": 4}}}')
+    given = ("--user", facts / "user.yaml", "--occurrence", facts / "occurrence.json")
+    assert "Subject:  $10.00 for you" in run("preview", template, *given).stdout
+    shown = run("preview", template, *given, "--segment", "warm", "--event", "-", stdin='{"properties": {"total": 5}}')
+    assert "Subject:  $111.00 for you" in shown.stdout
+    assert "data of thanks for what is given" in shown.stdout
+
+
 def test_html_is_written_and_json_has_all_parts(template: Path, tmp_path: Path) -> None:
     done = run("preview", template, "--json", "--html", tmp_path / "out.html")
     assert (tmp_path / "out.html").read_text() == "<p>8 in Europe/Berlin</p>\n"
@@ -149,7 +208,13 @@ def test_files_with_a_byte_order_mark_are_read(template: Path) -> None:
         (("--data", "-"), "{", "-: not JSON"),
         (("--data", "-"), "[]", "-: not a JSON object"),
         (("--user", "-"), '{"user_id": 5}', "-: not a profile: user_id"),
-        (("--user", "nowhere.json"), "", "nowhere.json: no such file"),
+        (("--user", "nowhere.json"), "", "nowhere.json: No such file"),
+        (("--user", "-"), '{"score": {"warmth": 3}}', "--user: there is no score `warmth`"),
+        (
+            ("--event", "-"),
+            "{}",
+            "data.total of thanks: no such field: total in 'event.total * 2'; give more, or --data",
+        ),
     ],
 )
 def test_unusable_input_is_an_error_that_says_why(
@@ -232,3 +297,70 @@ def test_a_silent_server_and_a_wrong_address_are_errors_that_say_so(
     assert str(run("send-test", template, "--to", "a b").exception) == "--to: not a plain mail address"
     message = str(run("send-test", template, "--to", "zoë@mail.example").exception)
     assert message == "--to: the part before the @ must be ASCII; anything else needs SMTPUTF8, which delivery lacks"
+
+
+BRANDS = """---
+brand: shop
+from: The Shop <mail@shop.example>
+reply_to: help@shop.example
+templates: shop
+---
+brand: outlet
+from: mail@outlet.example
+dkim: {domain: outlet.example, selector: autumn}
+"""
+PLAIN_TEMPLATE = "---\nsubject: Hello\n---\nx\n--- text ---\nfrom %s\n"
+
+
+@pytest.fixture
+def branded(tmp_path: Path) -> Path:
+    """The template of a brand's folder, beside one of the same name."""
+    (tmp_path / "rule.yaml").write_text(RULE.replace("on:", "brand: shop\non:") + BRANDS)
+    (tmp_path / "templates" / "shop").mkdir(parents=True)
+    (tmp_path / "templates" / "thanks.liquid").write_text(PLAIN_TEMPLATE % "all")
+    file = tmp_path / "templates" / "shop" / "thanks.liquid"
+    file.write_text(PLAIN_TEMPLATE % "the shop")
+    return file
+
+
+def test_a_template_is_shown_as_the_brand_of_its_rule_sends_it(branded: Path) -> None:
+    lines = run("preview", branded).stdout.splitlines()
+    assert lines[:3] == ["From:     The Shop <mail@shop.example>", "Reply-To: help@shop.example", "Subject:  Hello"]
+    assert lines[-1] == "from the shop"
+    assert json.loads(run("preview", branded, "--json").stdout)["from"] == {
+        "name": "The Shop",
+        "address": "mail@shop.example",
+    }
+
+
+def test_a_template_is_shown_as_a_brand_that_is_named_sends_it(branded: Path) -> None:
+    assert run("preview", branded, "--brand", "outlet").stdout.startswith("From:     mail@outlet.example")
+    refused = run("preview", branded, "--brand", "shp")
+    assert refused.exit_code == 1
+    assert "no brand `shp`" in str(refused.exception)
+    assert "did you mean `shop`?" in str(refused.exception)
+
+
+def test_check_finds_the_template_of_each_brand_and_says_which_key_is_missing(
+    branded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = branded.parents[2]
+    found = json.loads(run("check", folder, "--format", "json").stdout)["findings"]
+    assert [each["code"] for each in found if each["severity"] == "error"] == []
+    told = [(each["code"], each["message"]) for each in found if each["code"] != "unused-definition"]
+    assert ("unused-template", "no rule sends the template `thanks`") in told
+    [missing] = [message for code, message in told if code == "missing-signing-key"]
+    assert "autumn._domainkey.outlet.example" in missing
+    keys = folder / "keys.toml"
+    keys.write_text('[[keys]]\ndomain = "outlet.example"\nselector = "autumn"\nfile = "autumn.pem"\n')
+    monkeypatch.setenv("EBBTIDE_DKIM_KEYS", str(keys))
+    assert "missing-signing-key" not in run("check", folder).stdout
+    monkeypatch.setenv("EBBTIDE_DKIM_KEYS", str(folder / "none.toml"))
+    assert "not a readable TOML file of DKIM keys" in run("check", folder).stdout
+
+
+def test_cases_render_the_template_of_the_brand(branded: Path) -> None:
+    branded.write_text(PLAIN_TEMPLATE % "{{ nobody }}")
+    failed = run("test", branded.parents[2])
+    assert failed.exit_code == 1
+    assert "shop/thanks.liquid" in failed.stdout

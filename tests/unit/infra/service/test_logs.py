@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[4]
-FOLDERS = ("streams", "senders", "infra", "cli/operations")
+FOLDERS = ("streams", "senders", "web", "infra", "cli/operations")
 LOGGING = [*(file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py")), ROOT / "cli" / "running.py"]
 EVENT = re.compile(
     r'(?:log|get_logger\(\))\.(?:info|warning|error|critical|exception)\(\s*(".*?"(?: if .*? else ".*?")?)'

@@ -12,10 +12,12 @@ from schemas.vocabulary import DeliveryReason, LedgerState
 from senders.channels.channel import Unreachable
 from senders.content.recipient import Recipient
 from senders.delivery.lane_driver import LaneDriver
-from senders.delivery.lane_intake import LONGEST_BOOKING, LaneIntake, words
+from senders.delivery.lane_intake import LONGEST_REST, LaneIntake, words
+from senders.delivery.lane_lines import UNKNOWN
 from senders.delivery.ready_queue import CAPACITY, DeliveryJob, ReadyQueue
 from senders.policy.pipeline import Delay, DeliveryRequest
 from senders.queue.ledger import DueCommand
+from senders.queue.lines import line_of
 from senders.shaping.actions import ActiveAction
 from senders.shaping.bindings import Binding, BindingKind
 from senders.shaping.document import ActionKind
@@ -28,11 +30,11 @@ from senders.shaping.sites import Destination
 NOW = datetime(2026, 11, 29, 3, 0, tzinfo=UTC)
 
 
-def a_job(domain: str = "d.example", priority: int = 50, partition: int = 0) -> DeliveryJob:
+def a_job(domain: str = "d.example", priority: int = 50, partition: int = 0, behind: int | None = None) -> DeliveryJob:
     command = a_command("u1", "h", priority=priority, to=f"ann@{domain}", expires_at=NOW + timedelta(days=1))
     recipient = Recipient("u1", None, None, None, {}, {})
     request = DeliveryRequest(command, NOW, NOW, recipient, frozenset(), NOW, timedelta(seconds=5))
-    return DeliveryJob(DueCommand(command, partition, LedgerState.ADMITTED, 0, NOW, NOW), request)
+    return DeliveryJob(DueCommand(command, partition, LedgerState.ADMITTED, 0, NOW, NOW, behind=behind), request)
 
 
 async def not_found(domain: str) -> Destination:
@@ -59,10 +61,16 @@ class Desk:
         for domain in known:
             self.driver.board.looked_up(Destination.of(domain, [f"mx.{domain}"]))
         self.ready = ReadyQueue(capacity=16 * CAPACITY)
-        self.intake = LaneIntake(self.driver, self.ready, "shop.example", one_lane=one_lane, clock=lambda: NOW)
+        self.intake = LaneIntake(
+            self.driver, self.ready, lambda _: "shop.example", one_lane=one_lane, clock=lambda: NOW
+        )
 
     def fill(self, count: int, domain: str = "d.example", priority: int = 50) -> list[Delay | None]:
         return [self.intake.admit(a_job(domain, priority)) for _ in range(count)]
+
+
+EXPIRES = NOW + timedelta(days=1)
+LANE = line_of("default mx.d.example")
 
 
 async def test_a_lane_keeps_its_share_and_the_rest_waits_in_the_ledger_for_its_turn() -> None:
@@ -72,11 +80,29 @@ async def test_a_lane_keeps_its_share_and_the_rest_waits_in_the_ledger_for_its_t
 
     delays = [delay for delay in desk.fill(10) if delay is not None]
 
-    assert [delay.reason for delay in delays] == [DeliveryReason.LIMITED] * 10
-    turns = [delay.until for delay in delays]
-    assert turns == sorted(set(turns)), "each has a turn of its own"
-    assert NOW < turns[0] < turns[-1] < NOW + timedelta(seconds=30)
+    assert {(delay.reason, delay.until, delay.behind) for delay in delays} == {(DeliveryReason.LIMITED, EXPIRES, LANE)}
+    assert len(delays) == 10
     assert len(desk.ready.waiting) == CAPACITY
+    assert desk.intake.wanted(1000) == {}, "the lane has no room"
+
+
+async def test_a_lane_with_room_takes_the_head_of_its_line_and_nobody_overtakes_it() -> None:
+    desk = Desk()
+    desk.fill(CAPACITY + 10)
+    for command_id in list(desk.ready.waiting)[: CAPACITY // 2]:
+        desk.intake._take_out(command_id)
+
+    assert desk.fill(1) != [None], "it came later than those in the line"
+    assert desk.fill(1, priority=90) == [None], "it comes before them"
+    assert desk.intake.wanted(1000) == {}
+    [command_id, *_] = desk.ready.waiting
+    desk.intake._take_out(command_id)
+    assert desk.intake.wanted(1000) == {LANE: CAPACITY // 2}
+    assert desk.intake.wanted(5) == {LANE: 5}
+    assert desk.intake.admit(a_job(behind=LANE)) is None, "it comes from the line"
+
+    desk.intake.came({LANE: 5}, [])
+    assert desk.intake.wanted(1000) == {}, "the line has ended"
 
 
 async def test_a_full_lane_holds_up_no_other() -> None:
@@ -94,38 +120,107 @@ async def test_what_comes_before_all_that_waits_has_room_on_a_full_lane() -> Non
     assert desk.fill(1, priority=50) != [None]
 
 
-async def test_no_turn_is_further_ahead_than_the_longest_booking() -> None:
-    desk = Desk("[default]\nmax_message_rate = '1/h'")
-    desk.fill(CAPACITY)
+async def test_of_a_slow_lane_only_what_can_begin_soon_comes_into_memory() -> None:
+    desk = Desk("[default]\nmax_message_rate = '6/m'")
+    desk.fill(CAPACITY + 10)
     desk.driver.board.decide(ClockReading(1, 1))  # now the lane knows its rate
+    for command_id in list(desk.ready.waiting):
+        desk.intake._take_out(command_id)
 
-    turns = [delay.until for delay in desk.fill(10) if delay is not None]
-
-    assert turns == [NOW + LONGEST_BOOKING] * 10
-
-
-async def test_no_turn_is_after_the_end_of_a_limit_that_a_rule_has_set() -> None:
-    desk, end = Desk(), NOW + timedelta(minutes=10)
-    desk.fill(CAPACITY)
-    [(lane, _)] = desk.driver.board.lanes()
-    slow = {"max_message_rate": SendRate.parse("1/h")}
-    until_us = round(end.timestamp() * SECOND_US)
-    target = ("lane", lane.key.source, lane.key.site)
-    desk.driver.board.act([ActiveAction(target, ActionKind.SET, "a rule", 1, until_us, slow)])
-    desk.driver.board.decide(ClockReading(1, 1))  # now the lane knows its rate
-
-    turns = [delay.until for delay in desk.fill(10) if delay is not None]
-
-    assert turns == [end] * 10
+    assert desk.intake.wanted(1000) == {LANE: 1}
 
 
-async def test_a_permit_that_comes_in_an_hour_holds_a_command_for_the_longest_booking_at_most() -> None:
+@pytest.mark.parametrize(("end_s", "rest_s"), [(600, 600), (None, LONGEST_REST.total_seconds())])
+async def test_a_line_at_a_limit_rests_until_its_next_permit_at_most_a_while_and_not_after_its_end(
+    end_s: int | None, rest_s: float
+) -> None:
     desk, job = Desk("[default]\nmax_message_rate = '1/h'"), a_job()
-    spent = Binding(BindingKind.MESSAGE_RATE, "mails", until_us=1 + 3600 * SECOND_US)
+    desk.intake.admit(job)
+    [(lane, _)] = desk.driver.board.lanes()
+    if end_s is not None:
+        until_us = round((NOW.timestamp() + end_s) * SECOND_US)
+        slow, target = {"max_message_rate": SendRate.parse("1/h")}, ("lane", lane.key.source, lane.key.site)
+        desk.driver.board.act([ActiveAction(target, ActionKind.SET, "a rule", 1, until_us, slow)])
+    desk.driver.board.decide(ClockReading(1, 1))  # now the lane knows its rate
+    spent = Binding(BindingKind.MESSAGE_RATE, "mails x", limit="1/h", until_us=1 + 3600 * SECOND_US)
 
     delay = desk.intake._delay(job, desk.intake._mail_of(job), spent, 1)
 
-    assert delay.until == NOW + LONGEST_BOOKING
+    assert delay.behind == line_of("mails x")
+    assert desk.intake._lines.wanted(9, NOW + timedelta(seconds=rest_s - 1)) == {}
+    assert desk.intake._lines.wanted(9, NOW + timedelta(seconds=rest_s)) == {delay.behind: 1}
+    desk.intake._delay(job, desk.intake._mail_of(job), spent, 1)
+    desk.intake.limits_changed()
+    assert desk.intake._lines.wanted(9, NOW) == {delay.behind: 1}
+
+
+@pytest.mark.parametrize(("limit", "most"), [("10/h", 1), ("1/s", 10)])
+async def test_of_a_line_at_a_limit_no_more_comes_before_half_of_what_came_has_begun(limit: str, most: int) -> None:
+    desk, job = Desk(), a_job()
+    spent = Binding(BindingKind.MESSAGE_RATE, "mails x", limit=limit, until_us=1)
+    line = desk.intake._delay(job, desk.intake._mail_of(job), spent, 1).behind
+    assert line is not None
+    assert desk.intake.wanted(1000) == {line: most}
+    for _ in range(most):
+        assert desk.intake.admit(a_job(behind=line)) is None
+
+    assert desk.intake.wanted(1000) == {}, "they wait in memory"
+
+    for command_id in list(desk.ready.waiting)[: most - most // 2]:
+        desk.ready.begin(command_id)
+    assert desk.intake.wanted(1000) == {line: most - most // 2}
+
+
+async def test_of_a_line_of_which_nothing_is_known_no_more_comes_before_half_of_what_came_has_begun() -> None:
+    desk = Desk()
+    desk.intake.lines_found([7])
+    for _ in range(UNKNOWN):
+        desk.intake.admit(a_job(behind=7))
+
+    assert desk.intake.wanted(1000) == {}
+
+    for command_id in list(desk.ready.waiting)[: UNKNOWN // 2]:
+        desk.intake._take_out(command_id)
+    assert desk.intake.wanted(1000) == {7: UNKNOWN // 2}
+
+
+async def test_the_line_of_a_suspended_lane_rests_until_the_suspension_ends() -> None:
+    desk, job = Desk(), a_job()
+    suspended = Binding(BindingKind.SUSPENDED, "another mx", "421 blocked", until_us=1 + 7200 * SECOND_US)
+
+    delay = desk.intake._delay(job, desk.intake._mail_of(job), suspended, 1)
+
+    assert (delay.behind, delay.until) == (LANE, EXPIRES)
+    assert desk.intake._lines.wanted(9, NOW + timedelta(hours=2) - timedelta(seconds=1)) == {}
+    assert desk.intake._lines.wanted(9, NOW + timedelta(hours=2)) == {LANE: 9}
+
+
+async def test_a_mail_behind_others_says_what_blocks_those_and_until_when() -> None:
+    desk, job = Desk(), a_job()
+    blocked = Binding(BindingKind.SUSPENDED, "default mx.d.example", "554 bad reputation", until_us=1 + 60 * SECOND_US)
+    desk.intake._delay(job, desk.intake._mail_of(job), blocked, 1)
+
+    [first, second] = desk.fill(2)
+
+    for delay in (first, second):
+        assert delay is not None
+        assert delay.behind == LANE
+        assert f"; {words(blocked)}" in str(delay.detail)
+    assert desk.intake.rests_for(LANE) == blocked, "also a mail that came before the block can say so"
+    desk.intake._clock = lambda: NOW + timedelta(minutes=2)
+    [after] = desk.fill(1)
+    assert after is not None
+    assert "reputation" not in str(after.detail), "the block has ended"
+    assert desk.intake.rests_for(LANE) is None
+
+
+async def test_of_a_line_that_another_worker_left_a_few_come_and_say_what_it_is() -> None:
+    desk = Desk()
+
+    desk.intake.lines_found([LANE, 7])
+
+    assert desk.intake.wanted(1000) == {LANE: UNKNOWN, 7: UNKNOWN}
+    assert [delay and delay.behind for delay in desk.fill(1)] == [LANE], "there may be others before it"
 
 
 async def test_the_mails_of_a_domain_that_is_not_known_have_one_share() -> None:
@@ -136,6 +231,10 @@ async def test_the_mails_of_a_domain_that_is_not_known_have_one_share() -> None:
 
     assert delay is not None
     assert "d.example" in str(delay.detail)
+    assert delay.behind == line_of("d.example")
+    assert desk.intake.wanted(1000) == {}, "they are being looked up"
+    desk.driver.board.looked_up(Destination.of("d.example", ["mx.d.example"]))
+    assert desk.intake.wanted(1000) == {delay.behind: CAPACITY}
 
 
 async def test_on_one_lane_nothing_is_sent_back() -> None:

@@ -14,7 +14,7 @@ from infra.service.outages import Outage
 from infra.service.watchdog import Watchdog
 from schemas.vocabulary import DeadLetterCause, LedgerState, ReplyClass
 from senders.delivery.mail_observer import SentMail
-from senders.monitoring.gauges import PartitionBacklog
+from senders.monitoring.gauges import MAX_BUDGETS, PartitionBacklog
 from senders.monitoring.health import DeliveryHealth
 from senders.monitoring.metrics import DEFINITIONS, Readings, SenderMetrics
 from senders.monitoring.provider_metrics import MAX_PROVIDERS, MAX_PURPOSES
@@ -112,17 +112,27 @@ def test_the_labels_of_mails_are_bounded_whatever_providers_and_purposes_come() 
     assert value(metrics, "mail_reports_total", provider="other", purpose="other", kind="complained") == 900
 
 
+def test_what_budgets_hold_is_counted_by_a_bounded_number_of_names() -> None:
+    metrics = SenderMetrics()
+    for number in range(MAX_BUDGETS + 5):
+        metrics.held(f"trigger/t{number}", 2)
+    assert value(metrics, "budget_held_total", budget="trigger/t0") == 2
+    assert value(metrics, "budget_held_total", budget="other") == 10
+
+
 def test_an_unknown_value_has_no_series() -> None:
     metrics, kafka = SenderMetrics(restarts=4), Outage("kafka")
     kafka.away(OSError("refused"))
     backlog = [PartitionBacklog(7, due=2, waiting=3, oldest_due_age_s=None, outbox=1, in_doubt=4, view_age_s=None)]
-    metrics.read(Readings(lambda: True, lambda: 6, [kafka], lambda: backlog, lambda: {("ebbtide-senders", 7): 9}))
+    lags, held = {("ebbtide-senders", 7): 9}, {"trigger/winback": 5}
+    metrics.read(Readings(lambda: True, lambda: 6, list, [kafka], lambda: backlog, lambda: lags, lambda: held))
     assert value(metrics, "commands_due", partition="7") == 2
     assert value(metrics, "commands_waiting", partition="7") == 3
     assert value(metrics, "commands_in_doubt", partition="7") == 4
     assert value(metrics, "oldest_due_age_seconds", partition="7") is None
     assert value(metrics, "recipients_view_age_seconds", partition="7") is None
     assert value(metrics, "lag_records", group="ebbtide-senders", partition="7") == 9
+    assert value(metrics, "budget_waiting", budget="trigger/winback") == 5
     assert value(metrics, "server_away", server="kafka") == 1
     assert value(metrics, "restarts_total") == 4
     names = {family.name for family in text_string_to_metric_families(metrics.page().decode())}

@@ -131,3 +131,16 @@ def test_a_suppression_stops_mail_of_its_scope(scopes: set[str], purpose: str, s
 def test_marketing_without_a_consent_of_true_stops(consent: dict[str, Any]) -> None:
     answer = apply(request(command(), recipient(consent=consent)))
     assert answer == Stop(LedgerState.SUPPRESSED, SuppressionReason.NO_CONSENT)
+
+
+def test_a_pause_of_the_user_holds_what_needs_consent_by_the_clock_of_the_database() -> None:
+    def answer(until: datetime, **changes: Any) -> PolicyAnswer:
+        lasting = command(expires_at=NOW + timedelta(days=1), **changes)
+        ahead = timedelta(hours=1)
+        known = recipient(paused_until=until)
+        return apply(request(lasting, known, now=NOW + ahead, clock_ahead=ahead, view_as_of=NOW))
+
+    paused = Stop(LedgerState.SUPPRESSED, SuppressionReason.USER_PAUSED)
+    assert answer(NOW + timedelta(milliseconds=1)) == paused
+    assert answer(NOW) is None
+    assert answer(NOW + timedelta(days=30), purpose="transactional") is None

@@ -66,6 +66,16 @@ def test_no_other_scope_binds_it(scope: str) -> None:
     assert binding(switches(scope)) is None
 
 
+@pytest.mark.parametrize("purpose", ["purpose/news", "purpose/shop/news"])
+@pytest.mark.parametrize("of", ["", "delivery/"])
+def test_a_paused_purpose_binds_that_of_one_brand_or_of_all(purpose: str, of: str) -> None:
+    shop = COMMAND.model_copy(update={"brand": "shop", "purpose": "shop/news"})
+    outlet = COMMAND.model_copy(update={"brand": "outlet", "purpose": "outlet/news"})
+    found = switches(of + purpose)
+    assert found.binding(shop, None, NOW, NOW) is not None
+    assert (found.binding(outlet, None, NOW, NOW) is not None) is (purpose == "purpose/news")
+
+
 def test_a_pause_binds_until_its_end_and_the_one_that_ends_last_is_named() -> None:
     end = NOW + timedelta(minutes=1)
     assert binding(switches("global", until=end), now=end) is None

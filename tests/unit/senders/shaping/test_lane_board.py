@@ -4,11 +4,16 @@ from collections import Counter
 
 from drivers.lane_world import BEGIN_US, TAKEN, LaneWorld
 
+from senders.shaping.actions import ActiveAction
 from senders.shaping.bindings import BindingKind
-from senders.shaping.gcra import SECOND_US, PacedLimit
+from senders.shaping.document import ActionKind
+from senders.shaping.gcra import SECOND_US, PermitRequest
+from senders.shaping.keys import TlsPolicy
 from senders.shaping.lane_decider import LaneBegin
+from senders.shaping.lane_limits import connection_limits
 from senders.shaping.loader import parse
-from senders.shaping.permits import ClockReading, PermitBook
+from senders.shaping.permits import ClockReading
+from senders.shaping.quantities import SendRate
 
 HOUR_US = 3600 * SECOND_US
 FREE = '[default]\nmax_message_rate = "100000/s"\nmax_connection_rate = "100000/s"\nconnection_limit = 50\n'
@@ -396,9 +401,9 @@ class SilentWorld(LaneWorld):
 
     silent = False
 
-    def _grant(self, limit: PacedLimit, count: int) -> None:
+    def _grant(self, request: PermitRequest) -> None:
         if not self.silent:
-            super()._grant(limit, count)
+            super()._grant(request)
 
 
 def test_while_no_limit_answers_nothing_is_decided_again_and_again() -> None:
@@ -412,27 +417,6 @@ def test_while_no_limit_answers_nothing_is_decided_again_and_again() -> None:
     decision = world.board.decide(ClockReading(world.now_us, world.now_us))
 
     assert decision.wake_us is None or decision.wake_us > world.now_us + 10_000
-
-
-class BrokenWorld(LaneWorld):
-    """Its book of one limit raises."""
-
-    def _book(self, limit: PacedLimit) -> PermitBook:
-        if "trigger bad" in limit.name:
-            raise KeyError(limit.name)
-        return super()._book(limit)
-
-
-def test_a_mail_that_raises_fails_alone() -> None:
-    world = BrokenWorld(FREE + "[trigger.bad]\nmax_message_rate = '10/s'\n")
-    good = [world.mail(number) for number in range(10)]
-    bad = [world.mail(number, trigger="bad", priority=90) for number in range(10, 13)]
-
-    world.run(1)
-
-    assert [failed.mail for failed in world.failed] == bad
-    assert {begin.mail.id for _, begin in world.begun} == {mail.id for mail in good}
-    assert all(world.board.binding(mail.id) is None for mail in bad)
 
 
 def test_a_blocked_mail_leaves_from_another_source_and_a_deferred_one_from_the_same() -> None:
@@ -476,3 +460,73 @@ def test_a_lane_with_mails_is_not_forgotten() -> None:
         world.board.drop_unused(world.now_us)
 
     assert [len(lane.queue) for lane, _ in world.board.lanes()] == [9]
+
+
+def test_two_providers_that_meet_at_one_site_keep_their_own_rates() -> None:
+    world = LaneWorld(
+        FREE
+        + """
+        [provider.one]
+        match = [{domain_suffix = ".one.example"}]
+        max_message_rate = "10/s"
+        connection_limit = 3
+        [provider.two]
+        match = [{domain_suffix = ".two.example"}]
+        max_message_rate = "2/s"
+        connection_limit = 1
+        """
+    )
+    world.mx = {name: ["mx.shared.example"] for name in ("a.one.example", "a.two.example", "free.example")}
+    for number in range(150):
+        world.mail(number, ["a.one.example", "a.two.example", "free.example"][number % 3])
+
+    began = Counter(begin.mail.domain for begin in world.run(4))
+
+    assert 38 <= began["a.one.example"] <= 42
+    assert 7 <= began["a.two.example"] <= 9
+    assert began["free.example"] == 50
+    assert world.most_on_the_way["default mx.shared.example of two"] == 1
+    limits = {each.paced.name for lane, _ in world.board.lanes() for each in lane.rates}
+    assert limits == {f"mails default mx.shared.example{of}" for of in ("", " of one", " of two")}
+    names = [name for lane, _ in world.board.lanes() for name, _ in connection_limits(lane.egress, lane.keys)]
+    assert len(names) == len(set(names)), "each has slots of its own"
+
+
+def test_what_bound_before_a_limit_ended_sends_no_mail_back() -> None:
+    world = LaneWorld(FREE)
+    world.mail(0)
+    world.run(1)
+    [(lane, _)] = world.board.lanes()
+    slow = {"max_message_rate": SendRate.parse("1/h")}
+    end_us = world.now_us + 100 * SECOND_US
+    action = ActiveAction(("site", lane.key.site), ActionKind.SET, "a person", 1, end_us, slow)
+    world.board.act([action])
+    for number in range(1, 5):
+        world.mail(number)
+    world.run(1)
+    assert len(list(world.board.long_bound(world.now_us + 5 * SECOND_US))) == 3
+
+    world.board.follow([(action, True)])
+
+    assert list(world.board.long_bound(world.now_us + 5 * SECOND_US)) == [], "nobody has decided since"
+    assert len(world.run(1)) == 3
+
+
+def test_a_lane_whose_keys_change_tries_at_once_what_failed_with_the_old_ones() -> None:
+    world = LaneWorld(FREE)
+    world.mail(0)
+    world.run(1)
+    [(lane, _)] = world.board.lanes()
+    for _ in range(lane.open):
+        world.board.closed(lane.key)
+    for _ in range(5):
+        world.now_us = max(world.now_us, lane.refused_until_us)
+        lane.failed(world.now_us)
+    world.mail(1)
+    assert world.run(1) == []
+
+    no_tls = {"tls": TlsPolicy.OFF}
+    world.board.act([ActiveAction(("site", lane.key.site), ActionKind.SET, "a person", 1, 2 * world.now_us, no_tls)])
+
+    assert [begin.mail.id for begin in world.run(0.1)] == ["m1"]
+    assert not lane.unreachable

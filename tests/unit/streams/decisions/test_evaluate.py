@@ -263,7 +263,7 @@ def test_a_profile_without_value_is_the_end_of_the_user_and_no_dead_letter(decid
     known = applied(decider, record("profiles", profile()), None, NOW_MS)
     looked = applied(decider, record("events", event("looked")), known.state, NOW_MS)
     gone = applied(decider, record("profiles", None), looked.state, NOW_MS)
-    assert gone == Update(b"u1", removed=True)
+    assert gone == Update(b"u1", removed=True, running=())
 
 
 @pytest.mark.parametrize("wrong", [{"time": "yesterday"}, {"url": "x" * 3000}, {"command_id": None}])

@@ -73,6 +73,14 @@ def test_users_are_planned_once_for_a_rule_set_and_again_after_its_schedules_cha
     assert worker.processor.before_batch(0, NOW_MS) == 3
 
 
+def test_an_edit_that_concerns_no_user_writes_no_state(worker: LoneWorker) -> None:
+    assert worker.processor.before_batch(0, NOW_MS) == 3
+    follow = DAILY + "---\ntrigger: f\npurpose: transactional\non: x\non_edit: follow\nsend: hello\n"
+    for manifest, text in enumerate((follow, follow + "mode: off\n"), start=3):
+        worker.processor.adopt(PublishedRules(rules(text), manifest, 0, frozenset()))
+        assert worker.processor.before_batch(0, NOW_MS) == 0
+
+
 def test_a_worker_that_starts_with_applied_rules_plans_no_user_again() -> None:
     worker = LoneWorker(OffsetMetadata(NOW_MS, 1, {"manifest": 2, "control": 0}), DAILY, states_before())
     assert worker.processor.before_batch(0, NOW_MS) == 0

@@ -79,6 +79,22 @@ def test_a_replaced_text_stays_available_to_occurrences_that_began_with_it(shelf
     assert rules.triggers["hello"].steps[0].template == "bye"
 
 
+def test_a_replaced_text_of_a_brand_keeps_the_template_of_the_brands_folder(shelf):
+    """Though a template of the same name lies outside of it."""
+    brand = "brand: shop\nfrom: mail@shop.example\ntemplates: shop\n---\n"
+    old = brand + RULE.replace("purpose", "brand: shop\npurpose")
+    now = old.replace("on: signed_up", "on: signed_up\nafter: 1h")
+    for each in (text(old, path="r.yaml"), text(now, path="r.yaml"), text("shop's", "template", "t/shop/hello.liquid")):
+        shelf.put("rules", *each)
+    pinned = {text_hash(old): NOW, text_hash("shop's"): NOW}
+    named = [text_hash(now), text_hash("template")]
+    shelf.put("rules", CURRENT, encode(Manifest(number=2, texts=named, applied_at=NOW, pinned=pinned)))
+    rules = shelf.load().rules
+    [kept] = rules.kept.values()
+    assert (kept.steps[0].template, kept.steps[0].template_hash) == ("shop/hello", text_hash("shop's"))
+    assert rules.triggers["hello"].steps[-1].template_hash == text_hash("template")
+
+
 def test_an_older_manifest_never_replaces_a_newer_one(shelf):
     shelf.put("rules", CURRENT, manifest(2, RULE, "template"))
     for older in (manifest(1), manifest(2)):

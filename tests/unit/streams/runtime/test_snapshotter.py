@@ -1,6 +1,7 @@
 """Snapshots hold committed state of held partitions, are taken when enough was written, and block no other work."""
 
 import asyncio
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ TOPIC = "app-users-changelog"
 HELD = (0, 1)
 
 
-class Answers:
+class StoreAnswers:
     """A committer and a broker with given answers, and what happens before they answer."""
 
     def __init__(self) -> None:
@@ -62,7 +63,7 @@ class SnapshotterWorld:
     """A worker's state with two partitions held, and its snapshots."""
 
     def __init__(self, folder: Path) -> None:
-        self.answers: Any = Answers()
+        self.answers: Any = StoreAnswers()
         self.users = Users()
         self.buffer = Buffer()
         self.checkpointer = Checkpointer(self.buffer, self.answers, lambda: [self.users], pytest.fail, self.lost)
@@ -235,3 +236,41 @@ async def test_a_stop_skips_snapshots_that_it_has_no_time_for(
     assert begun is not None
     assert not await world.snapshotter.save(begun)
     assert world.saved(0) is None
+
+
+async def test_a_partition_is_saved_again_soon_after_a_key_was_removed(world: SnapshotterWorld) -> None:
+    """However few of its keys were written: the file must not keep a person who was erased."""
+    for number in range(100):
+        world.users.local.put(0, b"user-%d" % number, b"state")
+    await world.checkpointer.checkpoint()
+    await world.turn()
+    world.users.local.remove(0, b"user-7")
+    await world.checkpointer.checkpoint()
+    await world.turn()
+    entries, _ = world.saved(0) or ({}, 0)
+    assert len(entries) == 99
+    assert b"user-7" not in entries
+    requests = len(world.answers.requests)
+    await world.turn()
+    assert len(world.answers.requests) == requests, "and once is enough"
+
+
+async def test_a_key_removed_behind_the_snapshot_of_a_recovery_makes_it_due(world: SnapshotterWorld) -> None:
+    world.snapshotter.drop()
+    origin = world.origin(0)
+    found = RecoveredPartition({}, 50, 60, 1.0, origin, 1e12, removed=1)
+    world.snapshotter.keep(world.users.local.partition(0), found)
+    await world.turn()
+    assert world.saved(0) == ({}, 100)
+
+
+async def test_files_that_nobody_writes_any_more_are_removed(world: SnapshotterWorld) -> None:
+    """As of a partition that moved to another machine while people were erased there."""
+    await world.change(0, b"ann", b"state")
+    await world.turn()
+    path = world.folder.path(world.origin(0))
+    world.folder.drop_old(3_600.0)
+    assert path.exists()
+    os.utime(path, (0, 0))
+    world.folder.drop_old(3_600.0)
+    assert not path.exists()

@@ -121,3 +121,80 @@ def test_a_mode_of_off_or_a_holdout_does_not_change_what_a_case_says() -> None:
     case = '  - {name: c, given: [{at: "10:00", ping: {}}], expect: [{at: "11:00", send: a}]}\n'
     held = case.replace("name: c,", "name: d, user: {held_out: true},").replace("send: a", "drop: holdout")
     assert [result.diff for result in run_cases(rules(text + case + held))] == [(), ()]
+
+
+TWO = """policy: weekly
+for: {purpose: marketing}
+cap: {max: 1, per: 7d, scope: purpose}
+---
+trigger: low
+purpose: marketing
+on: ping
+send: a
+---
+trigger: high
+purpose: marketing
+mode: shadow
+holdout: 100%
+priority: 80
+on: [ping, pong]
+send: b
+---
+trigger: news
+purpose: news
+on: ping
+send: c
+cases:
+  - {name: alone, policies: weekly, given: [{at: "10:00", ping: {}}], expect: [{at: "10:00", send: c}]}
+  - name: with others
+    policies: weekly
+    with: [low, high]
+    given: [{at: "10:00", ping: {}}, {at: "+1d 10:00", pong: {}}]
+    expect: [{at: "10:00", send: c}, {at: "10:00", send: high/b}]
+  - name: none of the others
+    policies: weekly
+    with: [low, high, news]
+    given: [{at: "10:00", ping: {}}]
+    expect: [{at: "10:00", send: c}]
+"""
+
+
+def test_a_cap_across_rules_is_tested_with_the_rules_that_a_case_names() -> None:
+    """Consent to the purposes of all of them is given, and all are live."""
+    alone, beside, wrong = run_cases(rules(TWO))
+    assert (alone.diff, beside.diff) == ((), ())
+    assert wrong.diff == ("+ 10:00 send high/b", "  10:00 drop cap (of low)")
+
+
+def test_drops_and_exits_of_other_rules_are_not_those_of_the_case() -> None:
+    case = TWO.replace('expect: [{at: "10:00", send: c}, {at', 'expect: [{at: "10:00", drop: cap}, {at')
+    [_, wrong, _] = run_cases(rules(case))
+    assert "- 10:00 drop cap" in wrong.diff
+
+
+RESTOCKED = """trigger: watch
+purpose: marketing
+on: watched
+key: event.sku
+after: 2d
+unless: {event: [sold, withdrawn], same: sku}
+send: a
+cases:
+  - name: an event without a user ends what waits for it
+    given: [{at: "10:00", watched: {sku: a}}, {at: "10:00", watched: {sku: b}}, {at: "12:00", all: {sold: {sku: a}}}]
+    expect: [{at: "12:00", exit: sold}, {at: "+2d 10:00", send: a}]
+  - name: not what begins later
+    given: [{at: "10:00", all: {sold: {sku: a}}}, {at: "12:00", watched: {sku: a}}]
+    expect: [{at: "+2d 12:00", send: a}]
+"""
+
+
+def test_an_event_without_a_user_reaches_what_waits_for_it() -> None:
+    assert [(result.name, result.diff) for result in run_cases(rules(RESTOCKED)) if not result.passed] == []
+
+
+def test_a_case_that_fails_says_that_nothing_waits_for_an_event_without_a_user() -> None:
+    case = RESTOCKED.replace("all: {sold: {sku: a}}}, {at", "all: {watched: {sku: a}}}, {at")
+    [_, result] = run_cases(rules(case.replace("+2d 12:00", "+2d 12:01")))
+    note = "  note: this rule, and what it asks for, does not listen to `watched` without a user"
+    assert result.diff == ("+ +2d 12:00 send a", "- +2d 12:01 send a", note)

@@ -45,7 +45,7 @@ def evaluated(text: str, kind: Any = "value", **properties: Any) -> Any:
         ("{'plan': user.plan, 'at': [now]}", {"plan": "team", "at": ["2023-11-14T22:13:20Z"]}),
         ("score.engagement * 2 == 1 && score.engagement + 1 > 1", True),
         ("metric.views.count / 2", 1.5),
-        ("metric.views.count % 2.0 == 1.0 || true", None),
+        ("metric.views.count % 2.0 == 1.0", True),
         ("event.ids[0] + event.ids[1]", 3.0),
         ("event.total / 100 == 0.5", True),
         ("type(event.total) == double && type(size(event.ids)) == int && type(event.name) == string", True),
@@ -118,6 +118,45 @@ def test_numbers_of_the_data_are_doubles_and_stay_whole_in_strict_cel() -> None:
     assert evaluated("event.ids.map(i, i + 0.5)") == [1.5, 2.5]
     with pytest.raises(EvaluationError, match=r"int \+ double"):
         evaluate("x.map(i, i + 0.5)", {"x": [1, 2]})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("metric.views.last.getHours() / (metric.views.count - 1)", 11),
+        ("now.getHours() / metric.views.count", 22 / 3),
+        ("size(event.items) * 1.5", 3),
+        ("1 + 0.5", 1.5),
+        ("2.5 - 1", 1.5),
+        ("size(event.items) / metric.views.count == 2 / 3.0", True),
+        ("event.total % 2 == 0 && event.total % size(event.name) == 0", True),
+        ("metric.views.count % 2", 1),
+        ("-5.5 % 2", -1.5),
+        ("size(event.items) > score.engagement && score.engagement < size(event.items)", True),
+        ("size(event.items) == metric.views.count - 1", True),
+        ("[1, 2.5].map(n, n * 2)", [2, 5]),
+        ("(metric.views.count > 1 ? 1 : 0.5) / 2", 0.5),
+        ("now.getHours() / 0.0 > 1e300", True),
+        ("size(event.name) / 4", 2),
+        ("7 / 2", 3),
+        ("size(event.items) / 2.0 + 7 / 2", 4),
+    ],
+)
+def test_whole_numbers_and_doubles_mix(text: str, expected: Any) -> None:
+    """Two whole numbers are CEL's: their quotient is whole. Beside a double a whole number is a double."""
+    assert evaluated(text) == expected
+
+
+@pytest.mark.parametrize("text", ["event.total % 0", "1.5 % 0", "event.total / 0 % 2", "metric.views.count % 0.0"])
+def test_a_remainder_that_does_not_exist_is_an_error(text: str) -> None:
+    with pytest.raises(EvaluationError, match=r"division by zero|infinite"):
+        evaluated(text)
+
+
+def test_strict_cel_does_not_mix_numbers() -> None:
+    for text in ("1 + 0.5", "x / 2.0", "7.0 % 2.0", "y % 2"):
+        with pytest.raises(EvaluationError, match="no such operation"):
+            evaluate(text, {"x": 1, "y": 7.0})
 
 
 def cost(text: str) -> int:

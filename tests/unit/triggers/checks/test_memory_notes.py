@@ -65,6 +65,16 @@ REACHED = {
         "`t`: 256 groups of `same` are kept for a user; with more in 8w4d (4.3 a day), "
         "the group whose last event is the oldest starts again",
     ),
+    "entries gathered over weeks": (
+        f"{BASE}on: x\nkey: user.id\noverlap: gather\nafter: 30d\n{SEND}",
+        "`t`: 100 entries of an occurrence are kept for a user; with more in 4w2d (3.3 a day), "
+        "the oldest is no longer in `occurrence.events`",
+    ),
+    "a wait of weeks for an event": (
+        f"{BASE}on: x\nsteps: [{{wait_for: y, up_to: 10d, else: [{{wait: 4d}}]}}, {{send: a}}]\n",
+        "`t`: 64 running occurrences are kept for a user; with more in 2w (4.6 a day), "
+        "the oldest ends, and its send is dropped with `evicted`",
+    ),
     "an amount within most of a year": (
         f"{BASE}on: {{event: x, within: 320d, sum: event.total, reaches: 500}}\n{SEND}",
         "`t`: 1,000 single events are kept for a user; with more in 45w5d (3.1 a day), "
@@ -114,6 +124,7 @@ NOT_REACHED = {
         f"{BASE}on: x\nsteps:\n  - if: event.big\n    then: [{{wait: 7d}}]\n    else: [{{wait: 8d}}]\n  - send: a\n"
     ),
     "a key that enters again after days": f"{BASE}on: x\nkey: event.id\nreentry: 3d\n{SEND}",
+    "entries gathered for a day": f"{BASE}on: x\nkey: user.id\noverlap: gather\nafter: 1d\n{SEND}",
     "a birthday": f"{BASE}on: {{date: user.born, yearly: true, at: '09:00'}}\nafter: 300d\n{SEND}",
     "a count of a year that is exact up to its line": f"{BASE}on: {{event: x, within: 365d, reaches: 1000}}\n{SEND}",
     "an amount of a month": f"{BASE}on: {{event: x, within: calendar month, sum: event.a, reaches: 5}}\n{SEND}",

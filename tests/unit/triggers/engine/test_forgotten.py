@@ -103,6 +103,68 @@ def test_unless_events_before_their_entry_that_are_forgotten_are_counted() -> No
     assert forgotten(text, 19, sku="s") == {}
 
 
+def test_entries_that_an_occurrence_no_longer_keeps_are_counted() -> None:
+    text = f"{BASE}on: x\nkey: user.id\noverlap: gather\nafter: 1d\nsend: a\n"
+    assert forgotten(text, 100) == {}
+    assert forgotten(text, 103) == {("t", "gathered events"): 3}
+
+
+LARGE = "x" * 10_000
+
+
+def gathered(*posts: str) -> dict[tuple[str, str], int]:
+    """What was forgotten of 10 kB entries about these posts."""
+    text = f"{BASE}on: x\nkey: event.post\noverlap: gather\nafter: 1d\nsend: a\n"
+    events = [event("x", START + n, f"x{n}", post=post, body=LARGE) for n, post in enumerate(posts)]
+    return dict(backtest(rules(text), events).forgotten)
+
+
+def test_entries_that_take_more_bytes_than_a_user_may_have_are_forgotten_and_counted() -> None:
+    assert gathered(*"a" * 7) == {}
+    assert gathered(*"a" * 9) == {("t", "gathered events"): 2}
+    assert gathered(*"aaaaabbbbb") == {("t", "gathered events"): 2}
+    assert gathered(*"ab" * 100) == {("t", "gathered events"): 192}
+
+
+WAITING = BASE + "on: x\nsteps: [{wait_for: bought, up_to: 1d}, {wait: 1h}, {send: {template: a, data: {n: %s}}}]\n"
+
+
+def waiting(text: str, number: int, **properties: Any) -> tuple[World, Effects]:
+    """A world in which so many occurrences waited for one event, and what that did."""
+    world = World(text)
+    for each in range(number):
+        world.event(START + each, "x")
+    return world, world.event(START + MINUTE, "bought", event_id="b", **properties)
+
+
+def test_of_a_large_event_a_rule_remembers_what_it_reads() -> None:
+    text = WAITING % '"has(occurrence.matched.gift) ? occurrence.matched.n : 0"'
+    world, effects = waiting(text, 50, n=3, gift=True, items=LARGE)
+    assert (effects.bounds, len(world.encoded()) < 20_000) == ({}, True)
+    world.until(START + 3 * 60 * MINUTE)
+    assert [command.data for command in world.commands] == [{"n": 3}] * 50
+    assert world.decisions[0].event_ids[-1] == "b"
+
+
+def test_what_is_remembered_beyond_its_bytes_counts_without_its_fields_and_is_counted() -> None:
+    world, effects = waiting(WAITING % "occurrence.matched.n", 10, n=LARGE)
+    assert (effects.bounds, len(world.encoded()) < 70_000) == ({("t", "remembered events"): 4}, True)
+    world.until(START + 3 * 60 * MINUTE)
+    assert len(world.commands) == 6
+
+
+def test_what_no_step_ahead_reads_is_forgotten_first_and_not_counted() -> None:
+    read = "{send: {template: %s, data: {n: occurrence.matched.n}}}"
+    steps = f"[{{wait_for: y, up_to: 1d}}, {{wait_for: z, up_to: 1d}}, {{wait: 1h}}, {read % 'a'}]"
+    world = World(f"{BASE}on: x\nsteps: {steps}\n")
+    for each in range(6):
+        world.event(START + each, "x")
+    world.event(START + MINUTE, "y", n=LARGE)
+    lost = world.event(START + 2 * MINUTE, "z", n=LARGE).bounds
+    world.until(START + 3 * 60 * MINUTE)
+    assert (lost, len(world.commands)) == ({}, 6)
+
+
 def test_a_backtest_notes_what_a_limit_made_it_forget() -> None:
     notes = run(metric("30d"), 1_001).notes
     assert "metric/m: forgot single events 1 time, because a user had more than the 1,000 that are kept" in notes
@@ -111,7 +173,7 @@ def test_a_backtest_notes_what_a_limit_made_it_forget() -> None:
 def test_a_note_names_the_bound_that_the_manual_gives_for_each_thing_that_is_counted() -> None:
     rows = [line.split(" | ") for line in MANUAL.read_text().splitlines() if line.count(" | ") == 3]
     bounds = {named[1]: row[1] for row in rows if (named := re.match(r"`([a-z ]+)`", row[3]))}
-    assert len(bounds) == 10
+    assert len(bounds) == 12
     for what, bound in bounds.items():
         [note] = forgotten_notes({("t", what): 2})
         most = bound.split()[0].strip(",")

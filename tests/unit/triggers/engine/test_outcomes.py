@@ -103,6 +103,18 @@ def test_an_unsubscribe_takes_back_its_purpose_until_consent_is_given_again() ->
     assert [reason for _, reason in world.decided] == ["send", "drop no_consent", "send"]
 
 
+@pytest.mark.parametrize(
+    ("purpose", "then"), [("news", "send"), ("marketing", "drop no_consent"), (None, "drop no_consent")]
+)
+def test_an_unsubscribe_by_a_forgotten_mail_takes_back_the_purpose_that_it_names_or_else_all(
+    purpose: str | None, then: str
+) -> None:
+    world = World(PING + "send: a\n", consent=("marketing", "news"))
+    world.outcome("2026-01-05 10:05", OutcomeKind.UNSUBSCRIBED, "f" * 32, purpose=purpose)
+    world.event("2026-01-05 11:00", "ping")
+    assert [reason for _, reason in world.decided] == [then]
+
+
 def test_a_profile_published_again_does_not_undo_an_unsubscribe() -> None:
     world = World(PING + "send: a\n")
     world.event("2026-01-05 10:00", "ping")

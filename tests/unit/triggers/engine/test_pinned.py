@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.rules import text_hash
-from triggers.language.diagnostics import InvalidRules, SourceFile
+from triggers.language.diagnostics import SourceFile
 from triggers.loader import pinned_triggers
 
 HEAD = "trigger: t\npurpose: marketing\non: ping\n"
@@ -135,10 +135,9 @@ def test_texts_that_do_not_load_or_whose_template_is_gone_are_left_out() -> None
     assert list(found) == [(text_hash(OLD), "t")]
 
 
-def test_pin_may_be_written_and_follow_is_for_later() -> None:
-    assert rules(NEW + "on_edit: pin\n").triggers["t"]
-    with pytest.raises(InvalidRules, match="on_edit `follow` is not yet supported"):
-        rules(NEW + "on_edit: follow\n")
+def test_pin_is_what_is_not_written() -> None:
+    assert not rules(NEW).triggers["t"].follows
+    assert not rules(NEW + "on_edit: pin\n").triggers["t"].follows
 
 
 @settings(max_examples=40, deadline=None)

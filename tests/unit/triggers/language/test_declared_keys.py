@@ -36,6 +36,7 @@ WITHOUT = {
     "MESSAGE": RULE.format(on="ping", send="{template: mailKEY}"),
     "ADDITION": BEGUN + "---\nscore: s\ndecay: {curve: step, lifetime: 1d}\nadd: {event: ping, points: 1KEY}\n",
     "CASE": BEGUN + CASE,
+    "endpoint": BEGUN + "---\nendpoint: e\nurl: https://e.example/\nsecrets: s\nKEY",
 }
 """A file for each mapping that has a key with a default; the key goes where KEY stands."""
 
@@ -58,7 +59,9 @@ def with_key(name: str, written: str) -> str:
 
 def loaded(text: str) -> Any:
     rules = load_rules([SourceFile("r.yaml", text)], {"mail": "0" * 32})
-    return [plain(each) for each in (rules.declared, rules.scores, rules.metrics, rules.segments, rules.policies)]
+    return [plain(each) for each in (rules.declared, rules.scores, rules.metrics, rules.segments, rules.policies)] + [
+        endpoint.model_dump() for endpoint in rules.endpoints.values()
+    ]
 
 
 def plain(value: Any) -> Any:

@@ -4,15 +4,23 @@ from pathlib import Path
 
 import pytest
 
-from triggers.language.diagnostics import BESIDE_RULES, CODES, NOTES, WARNINGS, InvalidRules, SourceFile
-from triggers.loader import check, inspect, load_rules
+from triggers.language.diagnostics import (
+    BESIDE_RULES,
+    CODES,
+    NOTES,
+    REFUSED_IN_PUBLICATION,
+    WARNINGS,
+    InvalidRules,
+    SourceFile,
+)
+from triggers.loader import check, inspect, load_rules, load_to_try
 
 BAD_RULES = Path(__file__).parent / "bad_rules"
 BAD_EVENTS = Path(__file__).parent / "bad_events"
 TEMPLATES = {"thank-you": "a" * 32}
 OF_CODES = [code for code in CODES if code not in BESIDE_RULES | NOTES]
 OF_RULES = sorted(file.stem for file in BAD_RULES.glob("*.yaml"))
-OF_EVENTS = ("unknown-event", "unknown-property", "property-type")
+OF_EVENTS = ("unknown-event", "unknown-property", "property-type", "never-heard")
 
 
 def code_of(name: str) -> str:
@@ -46,8 +54,19 @@ def test_a_wrong_file_does_not_load(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in OF_RULES if code_of(name) in WARNINGS])
 def test_a_file_with_only_warnings_loads(name: str) -> None:
-    load_rules(diagnose(name), TEMPLATES)
+    load_to_try(diagnose(name), TEMPLATES)
     assert {warning.code for warning in check(diagnose(name), TEMPLATES)} == {code_of(name)}
+
+
+@pytest.mark.parametrize("name", [name for name in OF_RULES if code_of(name) in WARNINGS])
+def test_a_file_with_only_warnings_is_published_if_its_templates_exist(name: str) -> None:
+    if code_of(name) not in REFUSED_IN_PUBLICATION:
+        load_rules(diagnose(name), TEMPLATES)
+        return
+    with pytest.raises(InvalidRules) as caught:
+        load_rules(diagnose(name), TEMPLATES)
+    assert {(each.code, each.severity) for each in caught.value.diagnostics} == {(code_of(name), "error")}
+    assert f"[{code_of(name)}]" in caught.value.line
 
 
 def test_every_bad_file_belongs_to_a_code_and_every_code_has_one() -> None:
@@ -94,6 +113,16 @@ def test_a_file_that_does_not_match_the_catalogue_gets_the_exact_message(code: s
     found = check([files[f"{code}.yaml"]], TEMPLATES, [files["events.yaml"]])
     assert "".join(each.render() + "\n" for each in found) == (BAD_EVENTS / f"{code}.txt").read_text()
     assert {each.code for each in found} == {code}
+
+
+def test_a_rule_that_waits_for_an_event_without_a_user_has_a_note_of_the_cost() -> None:
+    text = (BAD_EVENTS / "never-heard.yaml").read_text()
+    catalogue = SourceFile("events.yaml", (BAD_EVENTS / "events.yaml").read_text())
+    [note] = [
+        each for each in inspect([SourceFile("r.yaml", text)], TEMPLATES, [catalogue]).notes if each.code == "broadcast"
+    ]
+    assert (note.line, note.column) == (5, 29)
+    assert "read in every partition" in note.message
 
 
 def test_a_wrong_catalogue_is_reported_with_its_place() -> None:

@@ -10,7 +10,11 @@ def test_an_address_on_the_internet_is_public(address: str) -> None:
     assert is_public(address)
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "::1", "fe80::1", "64:ff9b::7f00:1", "::ffff:127.0.0.1"])
+LOCAL = ["127.0.0.1", "10.0.0.1", "::1", "fe80::1", "64:ff9b::7f00:1", "::ffff:127.0.0.1"]
+LOCAL += ["64:ff9b:1::a9fe:a9fe", "fec0::1", "::a00:1"]
+
+
+@pytest.mark.parametrize("address", LOCAL)
 def test_any_other_is_not(address: str) -> None:
     assert not is_public(address)
 

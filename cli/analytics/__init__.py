@@ -1,0 +1,1 @@
+"""What analysts ask: named questions over the views of the schema `analytics`, answered as tables and plots."""

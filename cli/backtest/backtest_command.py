@@ -1,0 +1,117 @@
+"""`ebbtide backtest`: what rules would have sent. Other modules do the work."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from signal import SIGPIPE
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from cli.options import console, print_json
+
+if TYPE_CHECKING:
+    from cli.backtest.job import RuleTexts
+
+_LINES = "JSON lines (.gz too) or Parquet"
+EventLog = Annotated[
+    Path,
+    typer.Option("--events", help=f"Events as {_LINES}; - for standard input.", dir_okay=False, allow_dash=True),
+]
+
+
+def backtest(
+    paths: Annotated[list[Path], typer.Argument(help="Rule files, or folders of them.", show_default=False)],
+    events: EventLog,
+    profiles: Annotated[
+        Path | None,
+        typer.Option(help=f"Profiles as {_LINES}; default: everybody consents, in --zone.", dir_okay=False),
+    ] = None,
+    outcomes: Annotated[
+        Path | None, typer.Option(help=f"Outcomes of past mails as {_LINES}; default: none.", dir_okay=False)
+    ] = None,
+    zone: Annotated[str, typer.Option(help="The zone of users whose profile has none.")] = "UTC",
+    until: Annotated[
+        str | None, typer.Option(help="The end, such as 2026-05-31T22:00:00Z; default: the last event.")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Other rules, a file or folder, that the rules are compared with.")
+    ] = None,
+    user: Annotated[str | None, typer.Option(help="Show this user's timeline, with every gate.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Also write a page with plots to this file.", dir_okay=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line for each decision, then the summary.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first line that cannot be read.")] = False,
+    processes: Annotated[int | None, typer.Option(min=1, help="Default: one for each core.")] = None,
+) -> None:
+    """Run the rules over a log of past events, and show what they would have sent.
+
+    An event is a line such as {"id": "1", "user_id": "u1", "type": "cart_updated", "time": "2026-05-01T10:00:00Z",
+    "properties": {"cart_id": "c1"}}. Lines that are not events are skipped and counted by kind. Exits with 2 if no line
+    is an event, or with --strict at the first line that is not one. The log may have any length. Its records are kept
+    in TMPDIR until the command ends.
+
+    Example: `ebbtide backtest examples --events log.jsonl --profiles people.jsonl --html page.html`
+    """
+    from cli.backtest import page, tables, timeline
+    from cli.backtest.job import BacktestJob, BacktestProblem
+    from cli.backtest.run import run_backtest
+    from cli.step_printer import StepPrinter
+    from schemas.zones import zone_hint, zone_named
+    from triggers.cel.runtime import as_ms
+
+    if zone_named(zone) is None:
+        raise BacktestProblem(f"--zone: unknown time zone {zone!r}; {zone_hint(zone)}")
+    if user is not None and (against or html):
+        raise BacktestProblem("--user: shows one user's timeline; leave out --against and --html")
+    sets = [_texts(against)] if against is not None else []
+    job = BacktestJob(
+        sets=(*sets, _texts(*paths)),
+        events=events,
+        profiles=profiles,
+        outcomes=outcomes,
+        default_zone=zone,
+        until_ms=None if until is None else as_ms(_moment(until)),
+        strict=strict,
+        user=user,
+        write_decisions=as_json,
+    )
+    job.evaluators()  # a mistake in the rules is reported before a long log is read
+    printer = StepPrinter(Console(stderr=True))
+    if job.user is not None:
+        timeline.show(console, timeline.read_timeline(job, job.user, printer), as_json=as_json)
+        return
+    with page.opened(html) as file:
+        try:
+            run = run_backtest(job, printer, sys.stdout.buffer if as_json else None, processes=processes)
+        except BrokenPipeError:  # as of `head`: there is nobody to tell
+            raise SystemExit(128 + SIGPIPE) from None
+        if file is not None:
+            file.write(page.page(run, job).encode())
+    if as_json:
+        print_json({"summary": run.summary()})
+    else:
+        tables.show_backtest(console, run)
+
+
+def _texts(*paths: Path) -> "RuleTexts":
+    from cli.backtest.job import RuleTexts
+    from cli.rules.rule_folder import read_folder
+
+    folder = read_folder(*paths)
+    for warning in folder.passed_over:
+        typer.echo(str(warning), err=True)
+    return RuleTexts(folder.rules, folder.template_hashes())
+
+
+def _moment(text: str) -> datetime:
+    """An instant as ISO 8601, in UTC without an offset."""
+    from cli.backtest.job import BacktestProblem
+
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise BacktestProblem(f"--until: {text!r} is not a time; write 2026-05-31T22:00:00Z") from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -1,0 +1,178 @@
+"""What one process of a backtest does: it divides blocks of the log among buckets, then replays buckets.
+
+A bucket has the users whose hash leads to it. What a process finds depends on the block or the bucket alone, so a
+backtest has the same result whatever process does what.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, Any
+
+from xxhash import xxh3_64_intdigest
+
+from cli.backtest.job import BacktestJob
+from cli.backtest.record_files import read_frames, sorted_records, write_frame
+from cli.rules.event_log import EventReader, LineFindings, LineReader, outcome_of_line, profile_of_line
+from cli.rules.log_blocks import LineBlock
+from triggers.cases.backtest_tally import BacktestTally
+from triggers.cases.broadcast_index import BroadcastIndex
+from triggers.cases.history_records import HistoryRecord, LogExtent, RecordMaker
+from triggers.cases.set_comparison import SetComparison
+from triggers.cases.user_replay import Cause, ReplaySpan, UserReplay, replay_users
+from triggers.engine.evaluation import Effects
+from triggers.engine.fast_path import FastPath
+
+SHARED = "shared"
+"""The name of the files of events without a user, whom every bucket reads."""
+_SHARED = -1
+
+
+class Input(StrEnum):
+    """What a file has."""
+
+    EVENTS = "events"
+    PROFILES = "profiles"
+    OUTCOMES = "outcomes"
+
+
+@dataclass(slots=True)
+class BlockReport:
+    """What a block had."""
+
+    kind: Input
+    extent: LogExtent = field(default_factory=LogExtent)
+    findings: LineFindings = field(default_factory=LineFindings)
+    records: int = 0
+
+
+@dataclass(slots=True)
+class BucketReport:
+    """What came of the users of a bucket: a tally for each set of rules, and the comparison of two."""
+
+    bucket: int
+    tallies: list[BacktestTally] = field(default_factory=list)
+    comparison: SetComparison | None = None
+    records: int = 0
+    decisions: Path | None = None
+    """The file of decisions, as lines of JSON."""
+
+
+class BacktestWorker:
+    """One process's part in a job. Its files are in `folder`, under its `name`."""
+
+    def __init__(self, job: BacktestJob, folder: Path, name: str, buckets: int) -> None:
+        self._job = job
+        self._folder = folder
+        self._name = name
+        self._buckets = buckets
+        self._evaluators = job.evaluators()
+        self._fast_paths = [FastPath(each.rules) for each in self._evaluators]
+        self._indexes: list[BroadcastIndex] | None = None
+        self._files: dict[str, IO[bytes]] = {}
+        self._marked: set[str] = set()
+
+    def divide(self, kind: Input, name: str, block: LineBlock) -> BlockReport:
+        """Writes the records of a block to the files of their buckets."""
+        maker = RecordMaker(self._evaluators, "event_time", self._job.until_ms, self._job.user, self._marked)
+        report = BlockReport(kind, maker.extent)
+        by_bucket: defaultdict[int, list[HistoryRecord]] = defaultdict(list)
+        buckets = self._buckets
+        for record in _records(self._reader(kind, name, report), block, maker):
+            by_bucket[xxh3_64_intdigest(record.user_id.encode()) % buckets if record.user_id else _SHARED].append(
+                record
+            )
+            report.records += 1
+        for bucket, records in by_bucket.items():
+            self._write(SHARED if bucket == _SHARED else f"{bucket:03d}", records)
+        return report
+
+    def _write(self, name: str, records: list[HistoryRecord]) -> None:
+        file = self._files.get(name)
+        if file is None:
+            file = self._files[name] = (self._folder / f"{name}.{self._name}").open("wb")
+        write_frame(file, records)
+
+    def _broadcasts(self) -> list[BroadcastIndex]:
+        """For each set of rules the events without a user, which all processes have written by now."""
+        if self._indexes is None:
+            files = sorted(self._folder.glob(f"{SHARED}.*"))
+            self._indexes = [
+                BroadcastIndex(each, (record for file in files for frame in read_frames(file) for record in frame))
+                for each in self._evaluators
+            ]
+        return self._indexes
+
+    def _reader(self, kind: Input, name: str, report: BlockReport) -> LineReader[Any]:
+        reader: LineReader[Any]
+        match kind:
+            case Input.EVENTS:
+                reader = EventReader(name, self._job.strict)
+            case Input.PROFILES:
+                reader = LineReader(name, "a profile", profile_of_line, self._job.strict)
+            case Input.OUTCOMES:
+                reader = LineReader(name, "an outcome", outcome_of_line, self._job.strict)
+        report.findings = reader.findings
+        return reader
+
+    def replay(self, bucket: int, span: ReplaySpan) -> BucketReport:
+        """Replays the users of a bucket, whose files it removes."""
+        report = BucketReport(bucket)
+        files = sorted(self._folder.glob(f"{bucket:03d}.*"))
+        scratch = self._folder / f"sorted-{bucket:03d}"
+        records = self._counted(sorted_records(files, scratch, self._job.piece_bytes), report)
+        if self._job.write_decisions:
+            report.decisions = self._folder / f"decisions-{bucket:03d}"
+            with report.decisions.open("wb") as lines:
+                self._replay(records, span, report, lines)
+        else:
+            self._replay(records, span, report, None)
+        for file in files:
+            file.unlink()
+        return report
+
+    def _counted(self, records: Iterator[HistoryRecord], report: BucketReport) -> Iterator[HistoryRecord]:
+        for record in records:
+            report.records += 1
+            yield record
+
+    def _replay(
+        self, records: Iterator[HistoryRecord], span: ReplaySpan, report: BucketReport, lines: IO[bytes] | None
+    ) -> None:
+        def write(_cause: Cause, effects: Effects, _at_ms: int) -> None:
+            assert lines is not None
+            for record in effects.records:
+                lines.write(record.decision_json() + b"\n")
+
+        last = len(self._evaluators) - 1
+        replays = [
+            UserReplay(each, span, fast_path, broadcasts, assume_consent=self._job.profiles is None)
+            for each, fast_path, broadcasts in zip(self._evaluators, self._fast_paths, self._broadcasts(), strict=True)
+        ]
+        if lines is not None:
+            replays[last].watch = write
+        report.tallies = [each.tally for each in replays]
+        if last == 0:
+            replay_users(replays, records)
+            return
+        old, new = replays
+        comparison = report.comparison = SetComparison(old.tally, new.tally)
+
+        def finished(user_id: str, _states: Sequence[bytes | None]) -> None:
+            comparison.user(user_id, old.sent, new.sent)
+
+        replay_users(replays, records, finished)
+
+
+def _records(reader: LineReader[Any], block: LineBlock, maker: RecordMaker) -> Iterator[HistoryRecord]:
+    """The records of a block."""
+    facts = reader.read(block)
+    if isinstance(reader, EventReader):
+        made = (maker.event(user_id, event, number) for number, (user_id, event) in facts)
+    elif reader.parse is profile_of_line:
+        made = (maker.profile(profile, at_ms, number) for number, (at_ms, profile) in facts)
+    else:
+        made = (maker.outcome(outcome, number) for number, outcome in facts)
+    return (record for record in made if record is not None)

@@ -1,0 +1,126 @@
+"""The part of a worker that sends webhooks, put together."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from infra.postgres.database import AsyncDatabase
+from infra.service.watchdog import Watchdog
+from schemas.endpoints import Endpoint
+from senders.channels.channel import SendResult
+from senders.channels.http.channel import CallSettings, WebhookChannel
+from senders.channels.http.destinations import Destinations
+from senders.content.templates import TemplateCache
+from senders.delivery.answers import AnswerRecorder
+from senders.delivery.attempt_begin import AttemptBegin
+from senders.delivery.mail_observer import MailObserver
+from senders.delivery.ownership import PartitionOwnership
+from senders.delivery.ready_queue import DeliveryJob, ReadyQueue
+from senders.delivery.webhooks.driver import WebhookDriver
+from senders.delivery.webhooks.endpoint_health import EndpointHealth
+from senders.delivery.webhooks.intake import WebhookIntake
+from senders.delivery.webhooks.sender import WebhookSender
+from senders.policy.endpoints import EndpointBook
+from senders.policy.recipients import AddressHasher
+from senders.queue.retry import RetryPolicy
+from senders.settings import SenderSettings
+from senders.shaping.permit_taker import PermitTaker
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookParts:
+    """What webhooks need of their own. Each database is used by one task only."""
+
+    book: EndpointBook
+    permits: AsyncDatabase
+    suspensions: AsyncDatabase
+
+
+class Webhooks:
+    """All methods belong to the event loop's thread."""
+
+    def __init__(
+        self,
+        settings: SenderSettings,
+        parts: WebhookParts,
+        *,
+        begin: AttemptBegin,
+        ownership: PartitionOwnership,
+        hasher: AddressHasher,
+        answers: AnswerRecorder,
+        templates: TemplateCache,
+        observer: MailObserver,
+        release: Callable[[DeliveryJob], None],
+        changed: Callable[[], None],
+        wake: Callable[[], None],
+        chance: Callable[[], float],
+        clock: Callable[[], datetime],
+        watchdog: Watchdog,
+    ) -> None:
+        """`changed` is called when what waits in lines may go on, `wake` when there is room for more."""
+        self._settings = settings
+        self._observer = observer
+        self._clock = clock
+        self._book = parts.book
+        self._release = release
+        self._destinations = Destinations(frozenset(settings.webhook_private_hosts), settings.allow_real_mail)
+        ready = ReadyQueue(self._released)
+        self._health = EndpointHealth(parts.suspensions, parts.book, clock, changed, watchdog)
+        self._taker = PermitTaker(parts.permits)
+        sender = WebhookSender(
+            begin=begin,
+            ownership=ownership,
+            hasher=hasher,
+            answers=answers,
+            retry=RetryPolicy(
+                timedelta(seconds=settings.webhook_retry_first_s),
+                timedelta(seconds=settings.webhook_retry_longest_s),
+                settings.retry_jitter,
+            ),
+            chance=chance,
+            clock=clock,
+        )
+        self._driver = WebhookDriver(
+            ready=ready,
+            book=parts.book,
+            health=self._health,
+            sender=sender,
+            taker=self._taker,
+            make_channel=self._channel,
+            connections=settings.webhook_connections,
+            wake=wake,
+            called=self._called,
+            watchdog=watchdog,
+        )
+        self.intake = WebhookIntake(
+            ready=ready,
+            driver=self._driver,
+            book=parts.book,
+            health=self._health,
+            templates=templates,
+            publication_wait=timedelta(seconds=settings.template_wait_s),
+            clock=clock,
+        )
+        self.tasks = {"webhook-driver": self._driver.run, "endpoint-health": self._health.run}
+        """What runs until it is cancelled."""
+
+    def problems(self) -> list[str]:
+        """What a person should look at."""
+        return [*self._book.problems(), *self._health.problems(), *self._taker.problems()]
+
+    def suspended(self) -> list[str]:
+        """The endpoints that get no webhook now, as long as they are published."""
+        return [each.endpoint for each in self._health.suspended()]
+
+    def _released(self, job: DeliveryJob) -> None:
+        """A job was let go without an answer: its row is read again where it stands."""
+        if job.due.behind is None:
+            self._release(job)
+        else:
+            self.intake.lines_found([job.due.behind])
+
+    def _called(self, endpoint: Endpoint, result: SendResult) -> None:
+        self._observer.called(endpoint.name, result.state)
+
+    def _channel(self, call: CallSettings) -> WebhookChannel:
+        return WebhookChannel(call, self._destinations, self._settings.webhook_connections, self._clock)

@@ -1,0 +1,1 @@
+"""What analysts read: the hypertables of decisions, deliveries and engagement, and the rollups kept with them."""

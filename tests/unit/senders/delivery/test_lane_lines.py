@@ -1,0 +1,25 @@
+"""The lines that a worker knows: as many as it may, and those that it learned of last."""
+
+import pytest
+
+from senders.delivery import lane_lines
+from senders.delivery.lane_lines import UNKNOWN, LaneLines, Line
+from senders.queue.lines import line_of
+
+NOW = lane_lines.LONG_AGO
+
+
+def test_lines_that_are_found_take_the_place_of_others_where_too_many_are_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lane_lines, "MOST_FOUND", 2)
+    known = LaneLines(lambda _: None, lambda _: None, lambda _: 0)
+    known.join("first", Line())
+    known.found([1, line_of("first")])
+
+    known.found([2, 1])
+    assert known.wanted(1000, NOW) == {1: UNKNOWN, 2: UNKNOWN}
+
+    known.join("last", Line())
+    assert line_of("last") in known.wanted(1000, NOW)
+    assert len(known.wanted(1000, NOW)) == 2

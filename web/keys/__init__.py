@@ -1,0 +1,1 @@
+"""Write keys: who may send events, from where, and how many."""

@@ -1,0 +1,1 @@
+"""The processes that serve HTTP, and how they wait for Kafka."""
