@@ -149,8 +149,11 @@ def apply_profile(evaluation: Evaluation, *, moved: bool) -> list[Occurrence]:
             if moved or occurrence.since is not None:
                 occurrence.wake = min(occurrence.wake, evaluation.now_ms)
                 touched.append(occurrence)
-        elif occurrence.since is not None and (trigger := evaluation.rule_of(occurrence)) is not None:
-            if waits.apply_profile(evaluation, trigger, occurrence, moved=moved):
+        elif (trigger := evaluation.rule_of(occurrence)) is not None:
+            wait = waits.moved_by_profile(evaluation, trigger, occurrence, moved=moved)
+            if wait is None:
+                continue
+            if waits.apply_profile(evaluation, trigger, occurrence, wait):
                 touched.append(occurrence)
             else:
                 _end_by_error(evaluation, trigger, occurrence)

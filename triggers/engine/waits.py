@@ -50,26 +50,42 @@ def awaits(trigger: Trigger, occurrence: Occurrence) -> WaitFor | None:
     return step if isinstance(step, WaitFor) else None
 
 
-def apply_profile(evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence, *, moved: bool) -> bool:
-    """Computes again when the next step is due, after the profile changed; `moved` if its zone changed. Returns False
-    as `begin` does.
+def moved_by_profile(
+    evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence, *, moved: bool
+) -> WaitSlot | WaitUntil | None:
+    """The wait that the occurrence is in, if a changed profile can change its end; `moved` if its zone changed.
 
-    After a move, a slot is the next one in the new zone from now on. A wait that is over stays over.
+    A wait that is over stays over.
     """
     if occurrence.since is None:
-        return True
+        return None
     step = current(trigger, occurrence)
     if isinstance(step, WaitFor) and occurrence.due < evaluation.now_ms:  # it only settles
-        return True
-    wait = step.up_to if isinstance(step, WaitFor) else step
-    if isinstance(wait, WaitSlot) and moved and wait.schedule.zone is None:
-        occurrence.due = slot_after(wait.schedule, evaluation.zone(), max(occurrence.since, evaluation.now_ms - 1))[0]
-    elif isinstance(wait, WaitUntil):
+        return None
+    match step.up_to if isinstance(step, WaitFor) else step:
+        case WaitUntil() as wait:
+            return wait
+        case WaitSlot() as wait if moved and wait.schedule.zone is None:
+            return wait
+    return None
+
+
+def apply_profile(evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence, wait: WaitSlot | WaitUntil) -> bool:
+    """Computes the end of a wait from `moved_by_profile` again. Returns False as `begin` does.
+
+    A slot is the next one in the new zone from now on.
+    """
+    assert occurrence.since is not None
+    if isinstance(wait, WaitSlot):
+        after = max(occurrence.since, evaluation.now_ms - 1)
+        occurrence.due = slot_after(wait.schedule, evaluation.zone(), after)[0]
+    else:
         due = _due(evaluation, trigger, occurrence, wait, max(occurrence.since, evaluation.now_ms))
         if due is None:
             return False
         occurrence.due = due
-    occurrence.wake = occurrence.due + (trigger.settle_ms if isinstance(step, WaitFor) else 0)
+    settles = isinstance(current(trigger, occurrence), WaitFor)
+    occurrence.wake = occurrence.due + (trigger.settle_ms if settles else 0)
     return True
 
 

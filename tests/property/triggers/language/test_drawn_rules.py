@@ -117,6 +117,8 @@ def _in_scope(cap: Cap, rule: Rule, other: Rule) -> bool:
         return other.name == rule.name
     if other.purpose == "transactional" and rule.purpose != "transactional":
         return False
+    if cap.scope == "brand":
+        return other.brand == rule.brand
     return cap.scope != "purpose" or other.purpose == rule.purpose
 
 

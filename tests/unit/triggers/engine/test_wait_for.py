@@ -149,6 +149,13 @@ def test_its_end_follows_the_profile() -> None:
     assert sent(waiting) == ["07 00:00 b"]
 
 
+def test_a_profile_at_the_last_instant_ends_no_wait_before_an_event_of_that_instant() -> None:
+    waiting = world(ORDERED % "")
+    waiting.profile("2026-01-06 10:00", vip=True)
+    waiting.event("2026-01-06 10:00", "order")
+    assert sent(waiting) == ["06 10:00 a", "06 10:00 c"]
+
+
 def test_an_end_that_cannot_be_computed_ends_the_occurrence() -> None:
     waiting = world(HEAD + "steps: [{wait_for: order, up_to: {until: timestamp(user.x)}}, {send: a}]\n")
     assert waiting.decided == [("2026-01-05 10:00:00", "drop condition_error")]
