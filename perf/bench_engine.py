@@ -18,7 +18,8 @@ from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
-from perf import engine_loop, results, tables
+from perf import engine_broadcast, engine_loop, results, tables
+from perf.engine_broadcast import BroadcastCost
 from perf.engine_loop import Point
 from perf.goals import at_least, at_most
 from perf.results import PerformanceGoal
@@ -30,6 +31,8 @@ COUNTS = (1, 20, 200, 1_000)
 PER_S = {20: 150_000, 1_000: 80_000}
 LOAD_S, STATE_BYTES, CONDITIONS_PER_S = 2.0, 300, 1_000_000
 BACKTEST_RULES, BACKTEST_OF_THE_ENGINE = 20, 0.6
+MET = 10
+"""One in so many users who wait is met by a broadcast."""
 
 
 class EngineRun(results.BenchRun):
@@ -39,6 +42,7 @@ class EngineRun(results.BenchRun):
     conditions_per_s: float | None = None
     backtest_per_s: float | None = None
     """Events a second of a backtest with 20 rules, drawn evenly."""
+    broadcast: BroadcastCost | None = None
     goals: list[PerformanceGoal] = Field(default_factory=list)
 
 
@@ -71,6 +75,7 @@ def main(
     if BACKTEST_RULES in (rules or COUNTS):
         run.backtest_per_s = _alone(engine_loop.backtest_per_s, BACKTEST_RULES, events, users)
         sys.stderr.write(f"backtest, {BACKTEST_RULES} rules: {run.backtest_per_s:,.0f} events/s\n")
+    run.broadcast = _alone(engine_broadcast.measure, users, max(1, users // MET))
     run.goals = _goals(run)
     results.append(run, record)
     if as_json:
@@ -134,6 +139,12 @@ def _show(console: Console, run: EngineRun) -> None:
         )
         table.add_row(f"{p.rules:,}", p.distribution, *numbers, f"{p.peak_mib:,.0f}")
     console.print(table)
+    if (cost := run.broadcast) is not None:
+        console.print(
+            f"an event without a user: {cost.met_us:.1f} µs for each of {cost.met:,} users met of {cost.waiting:,} who "
+            f"wait; found in {cost.find_us:,.0f} µs by an index, made once with {cost.index_us:.1f} µs a user, or "
+            f"with {cost.search_us:.1f} µs a user without it"
+        )
     tables.show_goals(console, run.goals)
 
 
