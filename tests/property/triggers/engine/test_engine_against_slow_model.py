@@ -15,18 +15,9 @@ from slow_model.duel import (
     model_writes,
     rows_of,
 )
-from slow_model.grammar import (
-    coincidences,
-    editions,
-    journeys,
-    mixed_quiets,
-    rerouted,
-    rule_sets,
-    segment_rules,
-    shared_caps,
-    waiting_rules,
-)
+from slow_model.grammar import editions, journeys, rerouted, rule_sets
 from slow_model.histories import STARTS, HistoryItem, broadcast_histories, gaps, histories, strokes
+from slow_model.narrow_grammar import coincidences, mixed_quiets, segment_rules, shared_caps, waiting_rules
 
 from triggers.cel.runtime import as_ms
 

@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from slow_model.documents import duration
 from slow_model.duel import EngineHistory, Row, book_of, evaluator_of, recoded
-from slow_model.grammar import beside, rule_sets, segment_rules, waiting_rules
+from slow_model.grammar import rule_sets
 from slow_model.histories import HistoryItem, broadcast_histories, histories
 from slow_model.localtime import stands_in, zone_of
+from slow_model.narrow_grammar import beside, segment_rules, waiting_rules
 from slow_model.rulebook import Book, Cap, Rule
 from slow_model.timeline import BROADCAST, REMOVED, UNREADABLE, UserRecord
 
