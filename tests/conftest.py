@@ -52,8 +52,8 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def _import_all() -> None:
-    """Imports every module of the project. Hypothesis draws from the constants of those that are imported: with one seed,
-    a property would meet other examples if a test before it in its process had imported more.
+    """Imports every module of the project. Hypothesis draws from the constants of those that are imported: with one
+    seed, a property would meet other examples if a test before it in its process had imported more.
     """
     for package in PACKAGES:
         for module in walk_packages(import_module(package).__path__, f"{package}."):
