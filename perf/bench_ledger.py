@@ -18,11 +18,12 @@ from perf import results
 from perf.own_database import own_database
 from schemas.commands import DEFAULT_PRIORITY, SendCommand, command_id
 from schemas.outcomes import Reply
-from schemas.vocabulary import LedgerState
-from senders.queue import attempt_paths, leases, ledger, outbox, transitions
+from schemas.vocabulary import DeliveryReason, LedgerState
+from senders.queue import attempt_paths, leases, ledger, lines, outbox, transitions
 from senders.queue.attempt_paths import AttemptPath
 from senders.queue.due_order import DueOrder
-from senders.queue.ledger import Admission, DueCommand, QueueClass
+from senders.queue.ledger import Admission, DueCommand, DueStatus, QueueClass
+from senders.queue.lines import LineOrder, line_of
 from senders.queue.transitions import AttemptStart, StateChange
 
 FILE = results.FILE.with_name("ledger.jsonl")
@@ -31,6 +32,7 @@ PARTITIONS = range(16)
 OTHERS = range(16, 48)
 LANES = 16
 """Mails that begin and end together, as the group commit of a worker with so many connections makes them."""
+LINE = line_of("default mx.example.com")
 REPLY = Reply(code=250, enhanced="2.0.0", text="Ok: queued as 4XyZ1k2mQpz9")
 PATH = AttemptPath('{"source":"default","domain":"example.com","host":"mx.example.com","tls":"TLSv1.3"}')
 OPTIONS = "-c timezone=UTC -c synchronous_commit=on"
@@ -80,6 +82,7 @@ class _Bench:
         self._intake = intake
         self._rounds = rounds
         self._order = DueOrder()
+        self._lines = LineOrder()
         self._sent = 0
 
     async def own(self) -> None:
@@ -148,6 +151,54 @@ class _Bench:
         name = f"find what is due, {what}"
         return {f"{name}: p50 ms": statistics.median(took), f"{name}: p99 ms": statistics.quantiles(took, n=100)[98]}
 
+    async def send_by_line(self, count: int) -> None:
+        """Admit this many commands, let them wait in a line, and take them from its head until it is empty."""
+        for first in range(0, count, 100):
+            await self._join(min(100, count - first))
+            while heads := await self._heads(LANES):
+                await self._send_group(await ledger.read_commands(self._connection, heads))
+
+    async def head_ms(self, what: str) -> dict[str, float]:
+        """How long it takes to find the head of a line in which one command waits."""
+        took = []
+        for _ in range(self._rounds):
+            await self._join(1)
+            began = time.perf_counter()
+            heads = await self._heads(LANES)
+            took.append((time.perf_counter() - began) * 1000)
+            assert len(heads) == 1
+            await self._send_group(await ledger.read_commands(self._connection, heads))
+        name = f"find the head of {what}"
+        return {f"{name}: p50 ms": statistics.median(took), f"{name}: p99 ms": statistics.quantiles(took, n=100)[98]}
+
+    async def _join(self, count: int) -> None:
+        now = datetime.now(UTC)
+        admissions = [a_command(self._sent + number) for number in range(count)]
+        self._sent += count
+        with self._intake.transaction():
+            ledger.admit(self._intake, admissions, now)
+        changes = [
+            StateChange(
+                each.command.id,
+                0,
+                LedgerState.ADMITTED,
+                now,
+                DeliveryReason.LIMITED,
+                next_attempt_at=now + timedelta(days=1),
+                behind=LINE,
+            )
+            for each in admissions
+        ]
+        async with self._connection.transaction():
+            assert len(await transitions.postpone(self._connection, changes)) == count
+        for each in admissions:  # none is admitted before this time by much
+            self._lines.rewind(LINE, QueueClass(each.partition, each.command.priority), now)
+
+    async def _heads(self, limit: int) -> list[DueStatus]:
+        heads = await lines.heads(self._connection, self._lines, PARTITIONS, {LINE: limit}, [])
+        self._lines.read(heads)
+        return [status for _, status in heads]
+
 
 async def measure(url: str, waiting: int, settled: int, snapshot: int, mails: int, rounds: int) -> dict[str, float]:
     """The figures, by what they are."""
@@ -161,6 +212,7 @@ async def measure(url: str, waiting: int, settled: int, snapshot: int, mails: in
             found |= await bench.find_ms("empty queue")
             fill_queue(intake, waiting, PARTITIONS, "now() + interval '1 day'")
             found |= await bench.find_ms("deferred rows")
+            found |= await bench.head_ms("a line")
             fill_queue(intake, waiting, OTHERS, "now() - interval '1 hour'")
             found |= await bench.find_ms("and due rows of others")
             if settled:
@@ -174,6 +226,8 @@ async def measure(url: str, waiting: int, settled: int, snapshot: int, mails: in
                 analyst.execute("SELECT count(*) FROM ledger_outbox")
                 await bench.send(snapshot)
                 found |= await bench.find_ms("under an open snapshot")
+                await bench.send_by_line(snapshot)
+                found |= await bench.head_ms("a line under an open snapshot")
             return found
 
 

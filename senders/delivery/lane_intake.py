@@ -61,6 +61,8 @@ class LaneIntake:
         self._holds = holds
         self._clock = clock
         self._lines = LaneLines(self._board.find_lane, self._board.lookups, ready.from_line)
+        self.line_order = self._lines.order
+        self.let_go = self._lines.let_go
 
     def admit(self, job: DeliveryJob) -> Delay | None:
         """Let a job wait on its lane; or say that it waits in the ledger, because the lane's share is used up."""
@@ -173,7 +175,7 @@ class LaneIntake:
             line.domain = mail.domain
         elif binding.kind is not BindingKind.HELD or name == str(lane.key):
             name, line.lane = str(lane.key), lane.key
-        number = self._lines.join(name, line)
+        number = self._lines.join(name, line, job.due)
         return Delay(DeliveryReason.LIMITED, job.due.command.expires_at, self._why(binding, number), number)
 
     def _why(self, binding: Binding, number: int) -> str:

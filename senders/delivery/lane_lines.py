@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from senders.delivery.ready_queue import CAPACITY
-from senders.queue.ledger import DueStatus
-from senders.queue.lines import MOST_FOUND, line_of
+from senders.queue.ledger import DueCommand, DueStatus
+from senders.queue.lines import MOST_FOUND, LineOrder, line_of
 from senders.shaping.bindings import Binding
 from senders.shaping.lane_state import LaneKey, LaneState
 
@@ -52,10 +52,13 @@ class LaneLines:
         self._lookups = lookups
         self._from_line = from_line
         self._lines: dict[int, Line] = {}
+        self.order = LineOrder()
+        """Up to where the lines have been read."""
 
-    def join(self, name: str, line: Line) -> int:
+    def join(self, name: str, line: Line, due: DueCommand) -> int:
         """A command waits in the line of this name, which is like this. Returns the line."""
         number = line_of(name)
+        self.order.rewind(number, due.queue_class, due.admitted_at)
         known = self._lines.get(number)
         if known is not None:
             line.priority = max(line.priority, known.priority)
@@ -79,6 +82,12 @@ class LaneLines:
         for number in numbers:
             if number not in self._lines:
                 self._put(number, Line(priority=2**15))
+
+    def let_go(self, due: DueCommand) -> None:
+        """A command that came from a line was let go without an answer, and stands there as before."""
+        assert due.behind is not None, "it came from a line"
+        self.found([due.behind])
+        self.order.rewind(due.behind, due.queue_class, due.admitted_at)
 
     def go_on(self) -> None:
         """No line rests any more: limits and holds may be others."""

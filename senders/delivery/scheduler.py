@@ -201,10 +201,12 @@ class Scheduler:
         return await self._take(limit, webhooks=True) or of_lines
 
     async def _find_lines(self) -> None:
-        """Now and then, look which lines have commands."""
+        """Once a minute, look which lines have commands. They are read from their beginning then."""
         held, now_s = self._ownership.held, asyncio.get_running_loop().time()
         if now_s >= self._find_lines_at_s:
             self._find_lines_at_s = now_s + WHOLE_S
+            for order in (self._lanes.line_order, self._webhooks.line_order):
+                order.begin_again()
             found = await self._database.run(lambda connection: self._line_search.find(connection, held), alone=True)
             self._lanes.lines_found({*found} - self._webhooks.lines_found(found))
 
@@ -216,11 +218,14 @@ class Scheduler:
         held, wanted = self._ownership.held, intake.wanted(limit)
         if not wanted:
             return False
-        without = self._in_hand()
-        heads = await self._database.run(lambda connection: lines.heads(connection, held, wanted, without), alone=True)
+        order, without = intake.line_order, self._in_hand()
+        heads = await self._database.run(
+            lambda connection: lines.heads(connection, order, held, wanted, without), alone=True
+        )
         intake.came(wanted, heads)
         if heads:
             await self._dispatch([status for _, status in heads], self._clock())
+            order.read(heads)
         return bool(heads)
 
     async def _take(self, limit: int, above: int | None = None, *, webhooks: bool = False) -> bool:

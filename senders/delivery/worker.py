@@ -217,7 +217,7 @@ class DeliveryWorker:
         if job.due.behind is None:
             self._order.rewind(job.due.queue_class, job.due.due_at)
         else:
-            self._lanes.lines_found([job.due.behind])
+            self._lanes.let_go(job.due)
 
     def _doubted(self) -> None:
         self._order.begin_again()

@@ -17,6 +17,8 @@ BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 class DueOrder:
     """Used in the event loop's thread only, and read by one task. Times in seconds are of the loop's clock.
 
+    The time that a class is read by is here when its rows are due; in a line it is when they were admitted.
+
     `rewind` may come at any time, also between `expect` and `begin`, and between `after` and `read`: it counts.
     """
 
@@ -48,10 +50,10 @@ class DueOrder:
         """Read everything from its beginning the next time."""
         self._whole_at_s = 0.0
 
-    def after(self, above: int | None = None, *, webhooks: bool = False) -> Mapping[QueueClass, datetime]:
-        """Where to read on: the time of each class of mails with a priority above this one, or of webhooks."""
+    def after(self, above: int | None = None, *, webhooks: bool | None = None) -> Mapping[QueueClass, datetime]:
+        """Where to read on: the time of each class with a priority above this one, of webhooks only, or of none."""
         self._rewound.clear()
-        classes = ((of, at) for of, at in self._after.items() if of.of_webhooks is webhooks)
+        classes = ((of, at) for of, at in self._after.items() if webhooks is None or of.of_webhooks is webhooks)
         return {of: at for of, at in classes if above is None or of.priority > above}
 
     def read(self, due: Iterable[DueStatus]) -> None:

@@ -50,6 +50,8 @@ class WebhookIntake:
         self._publication_wait = publication_wait
         self._clock = clock
         self._lines = LaneLines(lambda _: None, lambda _: None, ready.from_line)
+        self.line_order = self._lines.order
+        self.let_go = self._lines.let_go
 
     def admit(self, job: DeliveryJob) -> Stop | Delay | None:
         """Let a command wait in memory; or say why it is not called, or waits in the ledger."""
@@ -128,7 +130,7 @@ class WebhookIntake:
         else:
             line.rests_until = rest.until
             detail += rest.why
-        number = self._lines.join(_line(endpoint.name), line)
+        number = self._lines.join(_line(endpoint.name), line, job.due)
         return Delay(DeliveryReason.LIMITED, command.expires_at, detail, number)
 
 

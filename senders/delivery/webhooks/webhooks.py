@@ -117,7 +117,7 @@ class Webhooks:
         if job.due.behind is None:
             self._release(job)
         else:
-            self.intake.lines_found([job.due.behind])
+            self.intake.let_go(job.due)
 
     def _called(self, endpoint: Endpoint, result: SendResult) -> None:
         self._observer.called(endpoint.name, result.state)

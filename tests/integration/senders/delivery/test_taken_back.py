@@ -35,7 +35,7 @@ from senders.policy.switches import NO_SWITCHES
 from senders.queue import leases, ledger, lines, transitions
 from senders.queue.due_order import DueOrder
 from senders.queue.ledger import Admission, DueStatus, QueueClass
-from senders.queue.lines import line_of
+from senders.queue.lines import LineOrder, line_of
 from senders.queue.retry import RetryPolicy
 from senders.queue.transitions import StateChange
 from senders.queue.writer import LedgerWriter, RowRefused
@@ -147,7 +147,8 @@ class SendingWorker:
                 behind=LINE,
             )
             await transitions.postpone(connection, [change])
-            return [status for _, status in await lines.heads(connection, [CLASS.partition], {LINE: 1}, [])]
+            heads = await lines.heads(connection, LineOrder(), [CLASS.partition], {LINE: 1}, [])
+            return [status for _, status in heads]
 
         assert await self._put(await self.database.run(head)) == [command.id]
 
