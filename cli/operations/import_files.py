@@ -4,8 +4,6 @@ import csv
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, time
-from decimal import Decimal
 from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -13,6 +11,7 @@ from typing import IO, Any, NamedTuple
 import orjson
 
 from cli.operations.import_rows import ImportProblem
+from cli.parquet_files import json_value, parquet_table
 from cli.text_files import opened, without_mark
 
 csv.field_size_limit(1 << 20)
@@ -116,37 +115,6 @@ def _parquet(path: Path, file: IO[bytes]) -> ProfileFile:
                 yield FileRow(read, {name: json_value(value) for name, value in row.items() if value is not None})
 
     return ProfileFile(list(table.schema_arrow.names), rows(), lambda: read / max(1, table.metadata.num_rows))
-
-
-def parquet_table(path: Path, file: IO[bytes]) -> Any:
-    """An opened Parquet file; raises ImportProblem."""
-    try:
-        from pyarrow import ArrowException, parquet
-    except ImportError:
-        raise ImportProblem("a Parquet file needs the package pyarrow: pip install 'ebbtide[parquet]'") from None
-    try:
-        return parquet.ParquetFile(file)
-    except (ArrowException, OSError) as error:
-        raise ImportProblem(f"{path}: not Parquet ({str(error).splitlines()[0][:100]})") from None
-
-
-def json_value(value: Any) -> Any:
-    """The value as JSON can write it."""
-    match value:
-        case Decimal():
-            return int(value) if value == value.to_integral_value() else float(value)
-        case datetime():
-            return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
-        case date() | time():
-            return value.isoformat()
-        case bytes():
-            return value.decode(errors="replace")
-        case list():
-            return [json_value(each) for each in value]
-        case dict():
-            return {str(name): json_value(each) for name, each in value.items()}
-        case _:
-            return value
 
 
 _KINDS: Mapping[str, Callable[[Path, IO[bytes]], ProfileFile]] = {

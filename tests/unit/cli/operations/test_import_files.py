@@ -70,7 +70,7 @@ def test_parquet_without_its_package_says_how_to_install_it(tmp_path: Path, monk
     path = tmp_path / "p.parquet"
     path.write_bytes(b"PAR1")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ImportProblem, match=r"pip install 'ebbtide\[parquet\]'"):
+    with pytest.raises(UnreadableFile, match=r"pip install 'ebbtide\[parquet\]'"):
         rows(path)
 
 
