@@ -54,7 +54,7 @@ class BacktestPoint(BaseModel):
     processes: int
     seconds: float
     cpu_s: float
-    """CPU time of all processes."""
+    """CPU time of all processes, without that of looking at their memory."""
     events_per_s: float
     events_per_cpu_s: float
     """By the CPU time of all processes, which other programs on the machine change less."""
@@ -132,7 +132,8 @@ def _measure(name: str, events: int, users: int) -> BacktestPoint:
         with _watched() as peaks:
             began, cpu_began = time.perf_counter(), _cpu_s()
             run = run_backtest(job, StepPrinter(Console(stderr=True)))
-            seconds, cpu_s = time.perf_counter() - began, _cpu_s() - cpu_began
+            seconds = time.perf_counter() - began
+        cpu_s = _cpu_s() - cpu_began - peaks["cpu"]
     return BacktestPoint(
         workload=name,
         events=events,
@@ -169,13 +170,15 @@ def _engine_per_cpu_s(name: str, events: int, users: int) -> float:
 
 @contextmanager
 def _watched() -> Iterator[dict[str, float]]:
-    """The most memory of this process and its children, and the most of temporary files, in MiB."""
-    peaks, done = {"rss": 0.0, "disk": 0.0}, Event()
+    """The most memory of this process and its children, and the most of temporary files, in MiB; at the end the CPU
+    seconds of looking."""
+    peaks, done = {"rss": 0.0, "disk": 0.0, "cpu": 0.0}, Event()
 
     def look() -> None:
         while not done.wait(LOOK_S):
             peaks["rss"] = max(peaks["rss"], tree_rss_mib(os.getpid()))
             peaks["disk"] = max(peaks["disk"], _temporary_mib())
+        peaks["cpu"] = time.thread_time()
 
     looking = Thread(target=look, daemon=True)
     looking.start()

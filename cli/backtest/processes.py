@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from cli.backtest.job import BacktestJob
 from cli.backtest.worker import BacktestWorker
+from infra.service.garbage import search_rarely
 from schemas.errors import UserError
 
 _AHEAD = 2
@@ -95,6 +96,7 @@ def _begin(job: BacktestJob, folder: Path, buckets: int) -> None:
     signal(SIGINT, SIG_IGN)
     Thread(target=_end_with_parent, daemon=True).start()
     _worker = BacktestWorker(job, folder, str(os.getpid()), buckets)
+    search_rarely()
 
 
 def _end_with_parent() -> None:

@@ -170,9 +170,12 @@ def _records(reader: LineReader[Any], block: LineBlock, maker: RecordMaker) -> I
     """The records of a block."""
     facts = reader.read(block)
     if isinstance(reader, EventReader):
-        made = (maker.event(user_id, event, number) for number, (user_id, event) in facts)
-    elif reader.parse is profile_of_line:
+        for number, (user_id, event) in facts:  # most events of a long log make none
+            if (record := maker.event(user_id, event, number)) is not None:
+                yield record
+        return
+    if reader.parse is profile_of_line:
         made = (maker.profile(profile, at_ms, number) for number, (at_ms, profile) in facts)
     else:
         made = (maker.outcome(outcome, number) for number, outcome in facts)
-    return (record for record in made if record is not None)
+    yield from (record for record in made if record is not None)

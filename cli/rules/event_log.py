@@ -97,12 +97,11 @@ class LineReader(Generic[T]):
         for number, line in enumerate(block.lines(), block.first):
             if progress is not None and number % _REPORT_EVERY == 0:
                 progress(number)
-            if not line.strip():
-                continue
             try:
                 fact = parse(line)
             except DecodeError as error:
-                self._note(number, error)
+                if line.strip():
+                    self._note(number, error)
                 continue
             self.findings.facts += 1
             yield number, fact
@@ -123,10 +122,10 @@ class EventReader(LineReader[UserEvent]):
         super().__init__(name, "an event", self._event, strict)
 
     def _event(self, line: bytes) -> UserEvent:
-        text = checked_line(line)
+        check_line(line)
         found = _plain(line) or _by_model(line)
         if not found[1].properties:
-            self.findings.beside |= orjson.loads(text).keys() - Event.model_fields.keys()
+            self.findings.beside |= orjson.loads(line).keys() - Event.model_fields.keys()
         return found
 
 
@@ -152,12 +151,14 @@ class LogReader:
         self.findings.refuse_if_none(reader.what)
 
 
-def checked_line(line: bytes) -> str:
-    """The text of a line; raises DecodeError if it is too long or not UTF-8."""
+def check_line(line: bytes) -> None:
+    """Raises DecodeError if a line is too long or not UTF-8."""
     if len(line) > MAX_LINE_BYTES:
         raise DecodeError(DeadLetterCause.INVALID, f"longer than {MAX_LINE_BYTES:,} bytes")
+    if line.isascii():
+        return
     try:
-        return line.decode("utf-8")
+        line.decode("utf-8")
     except UnicodeDecodeError as error:
         detail = f"not UTF-8 at byte {error.start + 1} of the line; save the log as UTF-8"
         raise DecodeError(DeadLetterCause.NOT_JSON, detail) from None
@@ -186,7 +187,7 @@ def _check_year(time: datetime) -> None:
 
 def profile_of_line(line: bytes) -> TimedProfile:
     """A profile as on its topic. A field `time` beside the others says from when it holds."""
-    checked_line(line)
+    check_line(line)
     data = parse_json(line)
     profile = validate(Profile, data)
     given = data.get("time")
@@ -203,7 +204,7 @@ def profile_of_line(line: bytes) -> TimedProfile:
 
 def outcome_of_line(line: bytes) -> Outcome:
     """An outcome as on its topic."""
-    checked_line(line)
+    check_line(line)
     outcome = decode(Outcome, line)
     _check_year(outcome.time)
     return outcome

@@ -1,17 +1,19 @@
 """Cuts a file of lines, or of rows, into blocks that different processes can read, each in bounded memory."""
 
 import gzip
+import os
 import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from stat import S_ISREG
+from typing import IO, Protocol, Self
 
 import orjson
 
-from cli.operations.import_files import json_value, parquet_table
+from cli.parquet_files import json_value, parquet_table
 from cli.text_files import STANDARD_INPUT, opened
 from schemas.errors import UserError
 
@@ -64,6 +66,54 @@ class TextBlock:
     def lines(self) -> Iterator[bytes]:
         """The lines, without their ends."""
         return iter(self.text.split(b"\n"))
+
+
+@dataclass(frozen=True, slots=True)
+class FilePlace:
+    """Where another process finds a file that is open here."""
+
+    path: Path
+    device: int
+    inode: int
+
+    @classmethod
+    def of(cls, file: IO[bytes]) -> Self | None:
+        """The place of an open file; None for what can be read only once, and for a file without a name."""
+        try:
+            path, status = Path(file.name).resolve(), os.fstat(file.fileno())
+            is_there = S_ISREG(status.st_mode) and os.path.samestat(status, path.stat())
+        except (OSError, AttributeError, TypeError):
+            return None
+        return cls(path, status.st_dev, status.st_ino) if is_there else None
+
+    def read(self, begin: int, size: int) -> bytes:
+        """A part of the file; raises BadLog if it is no longer there."""
+        try:
+            with self.path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                file.seek(begin)
+                text = file.read(size)
+        except OSError as error:
+            raise BadLog(f"{self.path}: cannot be read: {error.strerror or error}") from None
+        if (status.st_dev, status.st_ino) != (self.device, self.inode) or len(text) < size:
+            raise BadLog(f"{self.path}: moved or cut while it was read; read a copy of it")
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class FileBlock:
+    """Lines of an uncompressed file. They are read again where the block is used, which costs less than to send them
+    there."""
+
+    first: int
+    done: int
+    file: FilePlace
+    begin: int
+    size: int
+
+    def lines(self) -> Iterator[bytes]:
+        """The lines, without their ends."""
+        return iter(self.file.read(self.begin, self.size).split(b"\n"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +174,11 @@ class LogFile:
             done += size
 
     def _texts(self) -> Iterator[LineBlock]:
-        number, failed, kept = 1, "", bytearray()
+        number, failed, kept, is_cut = 1, "", bytearray(), False
         with ExitStack() as stack:
             try:
                 raw, stream = self._open(stack)
+                place = FilePlace.of(raw) if stream is raw is not sys.stdin.buffer else None
                 while not failed:
                     try:
                         chunk = _read(stream)
@@ -139,12 +190,17 @@ class LogFile:
                     kept += chunk
                     end = kept.rfind(b"\n") + 1 if chunk else len(kept)
                     if end:
-                        text = bytes(kept[:end])
+                        done = raw.tell() if raw.seekable() else 0
+                        if place is None or is_cut:
+                            yield TextBlock(number, done, bytes(kept[:end]))
+                        else:
+                            yield FileBlock(number, done, place, done - len(kept), end)
+                        number += kept.count(b"\n", 0, end)
                         del kept[:end]
-                        yield TextBlock(number, raw.tell() if raw.seekable() else 0, text)
-                        number += text.count(b"\n")
+                        is_cut = False
                     elif len(kept) > MAX_LINE_BYTES:  # a line without an end stays small, and too long
                         del kept[MAX_LINE_BYTES + 1 :]
+                        is_cut = True
                     if not chunk:
                         break
             except OSError as error:

@@ -114,7 +114,7 @@ class RecordMaker:
     def event(self, user_id: str | None, event: StoredEvent, position: int) -> HistoryRecord | None:
         """The record of an event; None if it makes none."""
         at_ms = event.time_ms
-        if self._ends_before(at_ms):
+        if self._until_ms is not None and self._ends_before(at_ms):  # saves the call, here and below
             return None
         last_ms = self._count(at_ms)
         if self._given:
@@ -122,13 +122,13 @@ class RecordMaker:
         if user_id is None:
             self.extent.without_user += 1
             return self._broadcast(event, at_ms, position)
-        if self._is_other(user_id):
+        if self._only_user is not None and user_id != self._only_user:
             return None
         for relevant in self._relevant:
             if relevant(event, at_ms) is not None:
                 name = "" if self._given else event.id
                 return HistoryRecord(user_id, at_ms, 1, name, position, RecordKind.EVENT, _pack(event))
-        return self._mark(user_id, position)
+        return None if user_id in self._marked else self._mark(user_id, position)
 
     def _broadcast(self, event: StoredEvent, at_ms: int, position: int) -> HistoryRecord | None:
         if not any(event.type in waiting for waiting in self._waiting):
@@ -170,10 +170,8 @@ class RecordMaker:
             extent.first_ms = at_ms
         return extent.last_ms
 
-    def _mark(self, user_id: str, position: int) -> HistoryRecord | None:
+    def _mark(self, user_id: str, position: int) -> HistoryRecord:
         marked = self._marked
-        if user_id in marked:
-            return None
         if len(marked) >= MAX_MARKED:
             marked.clear()
         marked.add(user_id)

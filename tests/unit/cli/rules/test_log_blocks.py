@@ -1,7 +1,10 @@
 """A file is cut into blocks at line ends, whatever its lines and however large the blocks."""
 
 import gzip
+import os
+import pickle
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -50,3 +53,35 @@ def test_lines_before_the_end_of_a_broken_gzip_file_are_read(tmp_path: Path) -> 
     assert next(blocks).lines().__next__() == b"one"
     with pytest.raises(BadLog, match=r"log\.gz:\d+: not a whole gzip file"):
         list(blocks)
+
+
+def test_a_block_of_a_plain_file_is_handed_over_without_its_text(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"\xef\xbb\xbfone\n" + b"two\n" * 10_000)
+    [block] = LogFile(tmp_path / "log").blocks()
+    assert len(pickle.dumps(block)) < 1_000
+    assert list(block.lines()) == [b"one", *[b"two"] * 10_000, b""]
+
+
+def test_a_log_that_is_replaced_or_cut_while_it_is_read_is_an_error(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(b"one\ntwo\n")
+    [block] = LogFile(log).blocks()
+    os.truncate(log, 4)
+    with pytest.raises(BadLog, match="moved or cut while it was read"):
+        block.lines()
+    (tmp_path / "new").write_bytes(b"eins\nzwei\n")
+    (tmp_path / "new").rename(log)
+    with pytest.raises(BadLog, match="moved or cut while it was read"):
+        block.lines()
+    log.unlink()
+    with pytest.raises(BadLog, match="log: cannot be read: No such file"):
+        block.lines()
+
+
+def test_a_named_pipe_is_read_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "log")
+    writer = Thread(target=(tmp_path / "log").write_bytes, args=(b"one\ntwo",))
+    writer.start()
+    blocks = list(LogFile(tmp_path / "log").blocks())
+    writer.join()
+    assert [line for block in blocks for line in block.lines()] == [b"one", b"", b"two"]
