@@ -8,7 +8,8 @@ GROUP BY 1, 2, 3, 4, 5, 6;
 
 CREATE VIEW raw_analytics.deliveries AS
 SELECT (time AT TIME ZONE 'UTC')::date AS day, coalesce(trigger, '') AS trigger, coalesce(step, '') AS step,
-       coalesce(variant, '') AS variant, coalesce(purpose, '') AS purpose, '' AS brand, provider, kind,
+       coalesce(variant, '') AS variant, coalesce(purpose, '') AS purpose, coalesce(brand, '') AS brand,
+       provider, kind,
        split_part(coalesce(classification, ''), ':', 1) AS classification,
        count(*) AS answers, count(*) FILTER (WHERE attempt <= 1) AS first_attempts
 FROM public.deliveries
@@ -16,7 +17,8 @@ GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9;
 
 CREATE VIEW raw_analytics.engagement AS
 SELECT (time AT TIME ZONE 'UTC')::date AS day, coalesce(trigger, '') AS trigger, coalesce(step, '') AS step,
-       coalesce(variant, '') AS variant, coalesce(purpose, '') AS purpose, '' AS brand, kind,
+       coalesce(variant, '') AS variant, coalesce(purpose, '') AS purpose, coalesce(brand, '') AS brand,
+       kind,
        CASE machine WHEN true THEN 'machine' WHEN false THEN 'person' ELSE 'unknown' END AS actor,
        coalesce(evidence, '') AS evidence, count(*) AS facts
 FROM public.engagement
@@ -25,6 +27,7 @@ GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9;
 CREATE VIEW raw_analytics.mails AS
 WITH answers AS (
     SELECT command_id, max(provider) AS provider, max(coalesce(purpose, '')) AS purpose,
+           max(coalesce(brand, '')) AS brand,
            min(time) FILTER (WHERE kind = 'accepted') AS accepted_at,
            bool_or(kind = 'deferred') AS deferred, bool_or(kind = 'refused') AS refused,
            bool_or(kind = 'expired') AS expired, bool_or(kind = 'suppressed') AS suppressed,
@@ -48,7 +51,8 @@ WITH answers AS (
     SELECT DISTINCT command_id, true AS converted FROM public.decisions WHERE outcome = 'goal' AND command_id IS NOT NULL
 )
 SELECT ledger_key(command_id) AS command, sends.time AS decided_at, sends.user_id, sends.trigger, sends.step,
-       coalesce(sends.variant, '') AS variant, coalesce(purpose, '') AS purpose, '' AS brand, coalesce(provider, '') AS provider,
+       coalesce(sends.variant, '') AS variant, coalesce(purpose, '') AS purpose,
+       coalesce(brand, '') AS brand, coalesce(provider, '') AS provider,
        accepted_at IS NOT NULL AS accepted, accepted_at, clicked_at, deferred, refused, expired, suppressed, failed,
        in_doubt, bounced, complained, unsubscribed, opened, opened_by_people, opened_without_proxies, opened_by_machines,
        clicked, clicked_by_people, clicked_by_machines, converted

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from schemas.brands import BrandName
 from schemas.digests import digest
 from schemas.types import Count, Id, Instant, Name, PublishedFact
 from schemas.vocabulary import HARD, Evidence, OutcomeKind
@@ -32,8 +33,9 @@ class Outcome(PublishedFact):
     purpose: Name | None = None
     step: Name | None = None
     variant: str | None = None
+    brand: BrandName | None = None
     decided_at: Instant | None = None
-    """When streams decided the command. Like the four before, it says what the command was, where the writer knows."""
+    """When streams decided the command. Like the five before, it says what the command was, where the writer knows."""
     channel: Literal["email", "webhook"] = "email"
     kind: OutcomeKind
     time: Instant

@@ -32,6 +32,7 @@ class SentCommand:
     purpose: str | None = None
     step: str | None = None
     variant: str | None = None
+    brand: str | None = None
     decided_at: datetime | None = None
 
 

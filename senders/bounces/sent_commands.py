@@ -10,9 +10,10 @@ from infra.postgres.database import AsyncDatabase
 from senders.bounces.bounce_outcomes import SentCommand
 
 _IN_LEDGER = """
-    SELECT %(id)s, user_id, trigger, purpose, step, variant, decided_at FROM ledger WHERE key = ledger_key(%(id)s)"""
+    SELECT %(id)s, user_id, trigger, purpose, step, variant, brand, decided_at
+    FROM ledger WHERE key = ledger_key(%(id)s)"""
 _IN_DELIVERIES = """
-    SELECT command_id, user_id, trigger, purpose, step, variant, decided_at FROM deliveries
+    SELECT command_id, user_id, trigger, purpose, step, variant, brand, decided_at FROM deliveries
     WHERE command_id = %(id)s LIMIT 1"""
 
 

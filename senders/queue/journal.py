@@ -6,8 +6,8 @@ from psycopg.sql import SQL, Composable
 
 from infra.postgres.columns import names
 
-_OF_COMMAND = ("command_id", "partition", "user_id", "trigger", "purpose", "step", "variant", "decided_at", "channel")
-_OF_ROW = (*_OF_COMMAND, "attempt", "admitted_at", "started_at")
+_OF_COMMAND = ("user_id", "trigger", "purpose", "step", "variant", "brand", "decided_at", "channel")
+_OF_ROW = ("command_id", "partition", *_OF_COMMAND, "attempt", "admitted_at", "started_at")
 _OF_CHANGE = ("state", "reason", "detail", "state_at", "reply", "hard", "classifier_hash", "path")
 _COLUMNS = (*_OF_ROW, "address_hash", *_OF_CHANGE)
 

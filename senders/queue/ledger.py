@@ -116,6 +116,7 @@ _ADMISSIONS = RowArrays[Admission](
     purpose=("text", lambda admission: admission.command.purpose),
     step=("text", lambda admission: admission.command.step),
     variant=("text", lambda admission: admission.command.variant),
+    brand=("text", lambda admission: admission.command.brand),
     command=("bytea", lambda admission: admission.raw),
 )
 _ADMIT = statement(
@@ -126,9 +127,9 @@ _ADMIT = statement(
            ON CONFLICT DO NOTHING RETURNING command_id
        )
        INSERT INTO ledger_queue (command_id, partition, priority, admitted_at, decided_at, next_attempt_at, state_at,
-                                 state, user_id, trigger, purpose, step, variant, channel, command)
+                                 state, user_id, trigger, purpose, step, variant, brand, channel, command)
        SELECT id, partition, priority, now(), decided_at, %(at)s, now(),
-              'admitted', user_id, trigger, purpose, step, variant, channel, command
+              'admitted', user_id, trigger, purpose, step, variant, brand, channel, command
        FROM new JOIN fresh ON fresh.command_id = new.id""",
     new=_ADMISSIONS.unnest("new"),
 )

@@ -34,6 +34,7 @@ class OutboxRow:
     purpose: str
     step: str | None
     variant: str | None
+    brand: str | None
     decided_at: datetime | None
     channel: str
     state: str
@@ -74,6 +75,7 @@ class OutboxRow:
             purpose=self.purpose,
             step=self.step,
             variant=self.variant,
+            brand=self.brand,
             decided_at=self.decided_at,
             channel=self.channel,
             kind=kind,

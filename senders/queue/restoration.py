@@ -40,6 +40,7 @@ _ENDED = RowArrays[EndedCommand](
     user_id=("text", lambda each: each.outcome.user_id),
     trigger=("text", lambda each: each.outcome.trigger or "unknown"),
     purpose=("text", lambda each: each.outcome.purpose or "unknown"),
+    brand=("text", lambda each: each.outcome.brand),
     channel=("text", lambda each: each.outcome.channel),
 )
 _NOTE_ENDED = statement(
@@ -58,10 +59,10 @@ _NOTE_ENDED = statement(
        )
        INSERT INTO ledger_outcomes (admitted_at, started_at, state_at, command_id, partition, attempt, hard, state,
                                     address_hash, reason, reply, classifier_hash, user_id, trigger, purpose,
-                                    channel)
+                                    brand, channel)
        SELECT coalesce(q.admitted_at, new.at), q.started_at, new.at, new.key, new.partition, new.attempt, new.hard,
               new.state, q.address_hash, new.reason, new.reply, new.classifier_hash, new.user_id, new.trigger,
-              new.purpose, new.channel
+              new.purpose, new.brand, new.channel
        FROM new LEFT JOIN left_queue AS q ON q.command_id = new.key""",
     ended=_ENDED.unnest("n"),
 )

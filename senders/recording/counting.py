@@ -78,7 +78,7 @@ _OF_MAIL = {
     "step": "coalesce(step, '')",
     "variant": "coalesce(variant, '')",
     "purpose": "coalesce(purpose, '')",
-    "brand": "''",
+    "brand": "coalesce(brand, '')",
 }
 DECISIONS = Rollup(
     "decisions",

@@ -19,8 +19,8 @@ DELIVERIES = Hypertable(
     "deliveries",
     rows.DELIVERY,
     rows.of_delivery,
-    read="""time, command_id, user_id, trigger, purpose, step, variant, decided_at, kind, provider, classification,
-            attempt""",
+    read="""time, command_id, user_id, trigger, purpose, step, variant, brand, decided_at, kind, provider,
+            classification, attempt""",
     own_time=counting.DELIVERIES,
     by_send=[mails.counted(mails.SAID_BY_DELIVERIES, mails.OF_MAILS_ONLY)],
 )
@@ -28,7 +28,7 @@ ENGAGEMENT = Hypertable(
     "engagement",
     rows.ENGAGEMENT,
     rows.of_engagement,
-    read="""time, command_id, user_id, trigger, purpose, step, variant, decided_at, kind, machine, evidence""",
+    read="""time, command_id, user_id, trigger, purpose, step, variant, brand, decided_at, kind, machine, evidence""",
     own_time=counting.ENGAGEMENT,
     by_send=[mails.counted(mails.SAID_BY_ENGAGEMENT)],
 )

@@ -59,13 +59,14 @@ SAID_BY_GOALS = {
     "seen": str(int(Seen.CONVERTED)),
     "provider": "''",
     "purpose": "''",
+    "brand": "''",
 }
 
 
 def counted(said: Mapping[str, str], where: str = "true") -> str:
     """The parts of a WITH that join what the rows of `fresh` say to `mails`, and count the difference."""
     names = {name: f"max(coalesce({name}, ''))" for name in _NAMES}
-    names |= {"brand": "''", **said, "seen": "bit_or(bit)"}
+    names |= {**said, "seen": "bit_or(bit)"}
     return f"""
         said AS (
             SELECT command, {", ".join(f"{names[name]} AS {name}" for name in _STATE)}

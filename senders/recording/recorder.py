@@ -2,9 +2,9 @@
 
 Rows are copied into a temporary table and inserted from there, except those that the hypertable has already. The rows
 that were new add to the rollups in the same transaction, so these count each fact once, whenever it comes and however
-often. Outcomes have their command's trigger, purpose, step and variant, so that most questions of analysts need no
-join. Delivery, the bounce listener and the pages say them; for the outcomes of others the ledger is asked, which may be
-in another database, and then `mails`. They are never asked within the transaction that writes.
+often. Outcomes have their command's trigger, purpose, step, variant and brand, so that most questions of analysts need
+no join. Delivery, the bounce listener and the pages say them; for the outcomes of others the ledger is asked, which may
+be in another database, and then `mails`. They are never asked within the transaction that writes.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -35,13 +35,13 @@ from senders.recording.hypertables import DECISIONS as DECISION_ROWS
 from senders.recording.hypertables import DELIVERIES, ENGAGEMENT
 from senders.recording.without_people import without_person
 
-_IN_LEDGER = """SELECT command_id, trigger, purpose, step, variant, decided_at FROM ledger
+_IN_LEDGER = """SELECT command_id, trigger, purpose, step, variant, brand, decided_at FROM ledger
     WHERE key IN (SELECT ledger_key(id) FROM unnest(%s::text[]) AS id)"""
 _IN_MAILS = """SELECT replace(command::text, '-', ''), trigger, nullif(purpose, ''), nullif(step, ''),
-                      nullif(variant, ''), decided_at
+                      nullif(variant, ''), nullif(brand, ''), decided_at
     FROM mails WHERE command IN (SELECT ledger_key(id) FROM unnest(%s::text[]) AS id) AND trigger <> ''"""
 
-_ORIGIN = ("trigger", "purpose", "step", "variant", "decided_at")
+_ORIGIN = ("trigger", "purpose", "step", "variant", "brand", "decided_at")
 
 Recorded = Decision | Outcome
 

@@ -143,7 +143,8 @@ def _decided(fact: Decision, found: dict[str, Rows], mails: dict[str, _Mail]) ->
 
 
 def _came(fact: Outcome, found: dict[str, Rows], mails: dict[str, _Mail]) -> None:
-    day, of = _day(fact.time), (fact.trigger or "", fact.step or "", fact.variant or "", fact.purpose or "", "")
+    names_of = (fact.trigger, fact.step, fact.variant, fact.purpose, fact.brand)
+    day, of = _day(fact.time), tuple(name or "" for name in names_of)
     is_ours = fact.kind not in ENGAGEMENT
     if is_ours:
         found["deliveries"][day, *of, fact.provider, fact.kind.value, (fact.classification or "").split(":")[0]] += 1
@@ -164,6 +165,7 @@ def _came(fact: Outcome, found: dict[str, Rows], mails: dict[str, _Mail]) -> Non
         step=fact.step,
         variant=fact.variant,
         purpose=fact.purpose,
+        brand=fact.brand,
         provider=fact.provider if is_ours else "",
     )
 

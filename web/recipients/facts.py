@@ -46,6 +46,7 @@ def _outcome(
         purpose=origin.purpose,
         step=origin.step,
         variant=origin.variant,
+        brand=origin.brand,
         decided_at=origin.decided_at,
         kind=kind,
         time=_EPOCH + timedelta(seconds=second),

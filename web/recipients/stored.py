@@ -22,6 +22,7 @@ class MailOrigin:
     """When a server took the mail or, if that is not known, when it was sent."""
     step: str | None = None
     variant: str | None = None
+    brand: str | None = None
     decided_at: datetime | None = None
 
 
@@ -31,11 +32,11 @@ SELECT id, url, stored_at FROM links WHERE stored_at > %s ORDER BY stored_at DES
 """
 _IN_LEDGER = """
 SELECT command_id, user_id, trigger, purpose, CASE WHEN state = 'accepted' THEN state_at ELSE started_at END,
-       step, variant, decided_at
+       step, variant, brand, decided_at
 FROM ledger WHERE key IN (SELECT ledger_key(id) FROM unnest(%s::text[]) AS id)
 """
 _IN_DELIVERIES = """
-SELECT DISTINCT ON (command_id) command_id, user_id, trigger, purpose, time, step, variant, decided_at
+SELECT DISTINCT ON (command_id) command_id, user_id, trigger, purpose, time, step, variant, brand, decided_at
 FROM deliveries WHERE command_id = ANY(%s) ORDER BY command_id, (kind = 'accepted') DESC, time DESC
 """
 

@@ -40,6 +40,8 @@ def outcomes(draw: st.DrawFn) -> Outcome:
     kind = draw(st.sampled_from(OutcomeKind))
     more: dict[str, Any] = dict(KNOWN) if draw(st.booleans()) else {}
     if more and draw(st.booleans()):
+        more["brand"] = "shop"
+    if more and draw(st.booleans()):
         more |= {"variant": draw(st.sampled_from(["a", "b"])), "decided_at": BEGAN + timedelta(minutes=draw(DAYS))}
     if kind in ENGAGEMENT:
         more["evidence"] = draw(st.sampled_from([None, Evidence.PROXY, Evidence.NAVIGATION, Evidence.HEAD]))
