@@ -47,6 +47,7 @@ def mail_record(confirmation: Confirmation, occurrence: str, to: str, link: str,
         to=to,
         template=_NAME,
         template_hash=_HASH,
+        brand=confirmation.brand,
         purpose=TRANSACTIONAL,
         data={
             "language": texts.code,

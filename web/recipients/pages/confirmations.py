@@ -64,6 +64,8 @@ class Confirmation:
     """The `digest` of the address that the user had when asking first."""
     unsent: str | None
     """The occurrence of its command, until that was sent."""
+    brand: str | None = None
+    """The brand of the mail whose link was followed: the mail to confirm comes from it too."""
     confirmed_at: datetime | None = None
 
     def is_over(self, now: datetime, address: str | None) -> bool:
@@ -91,12 +93,12 @@ def digest(address: str) -> str:
     return hashlib.sha256(address_key(address).encode()).hexdigest()
 
 
-_CONTENT = ("user_id", "kind", "purposes", "address", "language", "text_version", "mailbox")
+_CONTENT = ("user_id", "kind", "purposes", "address", "language", "text_version", "mailbox", "brand")
 _COLUMNS = ("command_id", *_CONTENT, "expires_at", "unsent")
 _ADD = statement(
     """INSERT INTO confirmations ({columns}, made_at)
        SELECT %(command_id)s, %(user_id)s, %(kind)s, %(purposes)s, %(address)s, %(language)s, %(text_version)s,
-              %(mailbox)s, %(expires_at)s, %(unsent)s, %(now)s
+              %(mailbox)s, %(brand)s, %(expires_at)s, %(unsent)s, %(now)s
        WHERE %(most)s > (SELECT count(*) FROM confirmations WHERE user_id = %(user_id)s AND made_at > %(day_ago)s
                          AND (kind = 'new_address') = (%(kind)s = 'new_address'))""",
     columns=names(_COLUMNS),
@@ -105,7 +107,7 @@ _AGAIN = statement(
     """UPDATE confirmations SET made_at = %(now)s, expires_at = %(expires_at)s
        WHERE unsent IS NOT NULL AND confirmed_at IS NULL AND expires_at > %(now)s
          AND ({content}) IS NOT DISTINCT FROM (%(user_id)s, %(kind)s, %(purposes)s::text[], %(address)s, %(language)s,
-                                               %(text_version)s, %(mailbox)s)
+                                               %(text_version)s, %(mailbox)s, %(brand)s)
          AND user_id = %(user_id)s
        RETURNING {row}""",
     content=names(_CONTENT),

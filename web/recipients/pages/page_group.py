@@ -101,8 +101,7 @@ class PageGroup:
         """Ask by a mail whether these purposes may come again. Returns what the settings say of it."""
         if visit.address is None or not purposes:
             return "saved"
-        kind = ConfirmationKind.RESUBSCRIBE
-        asked = await self.desk.ask(visit.user_id, kind, visit.address, visit.texts, self.now(), purposes=purposes)
+        asked = await self.desk.ask(visit, ConfirmationKind.RESUBSCRIBE, self.now(), purposes=purposes)
         return "confirm" if asked else "too_many"
 
     def path(self, kind: LinkKind, visit: Visit) -> str:

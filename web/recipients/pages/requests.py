@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
@@ -13,6 +13,7 @@ from web.recipients.pages.confirmation_mail import TEMPLATE, mail_id, mail_recor
 from web.recipients.pages.confirmations import LASTS, Confirmation, ConfirmationKind, TooManyMails
 from web.recipients.pages.needs import Append, RecipientProfiles, Transactions
 from web.recipients.pages.texts import Texts, languages
+from web.recipients.pages.visits import Visit
 
 
 @dataclass(slots=True)
@@ -28,17 +29,30 @@ class ConfirmationDesk:
 
     async def ask(
         self,
-        user_id: str,
+        visit: Visit,
         kind: ConfirmationKind,
-        to: str,
-        texts: Texts,
         now: datetime,
         *,
         purposes: Sequence[str] = (),
         address: str | None = None,
     ) -> bool:
-        """Send a mail to `to`, by which its reader can confirm. Returns False if the user got too many today."""
-        new = self._request(user_id, kind, tuple(purposes), address, texts, confirmations.digest(to), now)
+        """Send a mail to the visitor, who has an address, to confirm by. Returns False if they got too many today."""
+        texts, to = visit.texts, visit.address
+        assert to is not None, "who has no address is not asked"
+        occurrence = self.new_occurrence()
+        new = Confirmation(
+            mail_id(visit.user_id, kind, occurrence),
+            visit.user_id,
+            kind,
+            tuple(purposes),
+            address,
+            texts.code,
+            texts.version,
+            now + LASTS,
+            confirmations.digest(to),
+            occurrence,
+            visit.origin.brand,
+        )
         try:
             await self._send(await self.database.run(partial(confirmations.add, new=new, now=now)), to, texts, now)
         except TooManyMails:
@@ -70,26 +84,19 @@ class ConfirmationDesk:
     async def _ask_new_address(self, first: Confirmation, now: datetime) -> None:
         assert first.address is not None, "a change of the address has the new one"
         texts, kind = languages()[first.language], ConfirmationKind.NEW_ADDRESS
-        new = self._request(first.user_id, kind, (), first.address, texts, first.mailbox, now)
+        occurrence = self.new_occurrence()
+        new = replace(
+            first,
+            command_id=mail_id(first.user_id, kind, occurrence),
+            kind=kind,
+            text_version=texts.version,
+            expires_at=now + LASTS,
+            unsent=occurrence,
+            confirmed_at=None,
+        )
         unsent = await self.database.run(partial(confirmations.follow, first=first, new=new, now=now))
         if unsent is not None:
             await self._send(unsent, first.address, texts, now)
-
-    def _request(
-        self,
-        user_id: str,
-        kind: ConfirmationKind,
-        purposes: Sequence[str],
-        address: str | None,
-        texts: Texts,
-        mailbox: str,
-        now: datetime,
-    ) -> Confirmation:
-        occurrence = self.new_occurrence()
-        command_id, ends = mail_id(user_id, kind, occurrence), now + LASTS
-        return Confirmation(
-            command_id, user_id, kind, purposes, address, texts.code, texts.version, ends, mailbox, occurrence
-        )
 
     async def _send(self, unsent: Confirmation, to: str, texts: Texts, now: datetime) -> None:
         assert unsent.unsent is not None, "what was sent is not sent again"

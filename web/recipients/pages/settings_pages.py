@@ -96,8 +96,7 @@ class SettingsPages(PageGroup):
             return self._page(visit, problem="address_wrong", typed=typed[:320])
         if address_key(new) == address_key(visit.address):
             return self._page(visit, problem="address_same", typed=typed)
-        kind = ConfirmationKind.ADDRESS
-        asked = await self.desk.ask(visit.user_id, kind, visit.address, visit.texts, self.now(), address=new)
+        asked = await self.desk.ask(visit, ConfirmationKind.ADDRESS, self.now(), address=new)
         return self.said(visit, "address" if asked else "too_many")
 
     def _page(self, visit: Visit, *, said: str | None = None, problem: str | None = None, typed: str = "") -> Response:

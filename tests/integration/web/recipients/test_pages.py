@@ -164,6 +164,21 @@ async def test_another_address_counts_once_both_addresses_have_confirmed_it(edge
     assert (await edge.profile(mail)).address == new
 
 
+async def test_mails_to_confirm_come_from_the_brand_whose_mail_was_acted_on(edge: RecipientEdge) -> None:
+    of_brand, of_none = [await edge.a_reader({"marketing": False}) for _ in range(2)]
+    with psycopg.connect(edge.database_url) as connection:
+        connection.execute("UPDATE ledger_outcomes SET brand = 'harbour' WHERE command_id = %s", [uuid.UUID(of_brand)])
+    for mail, brand in ((of_brand, "harbour"), (of_none, None)):
+        await edge.post(f"{path_of(LinkKind.UNSUBSCRIBE, mail)}/resubscribe")
+        await edge.post(f"{path_of(LinkKind.PREFERENCES, mail)}/address", address="new@example.org")
+        await edge.post(link_in(edge.sent(mail)[-1].data))
+        assert [(command.step, command.brand) for command in edge.sent(mail)] == [
+            ("resubscribe", brand),
+            ("address", brand),
+            ("new_address", brand),
+        ]
+
+
 async def moves(edge: RecipientEdge, mail: str, address: str) -> None:
     """A backend gives the user of this mail another address."""
     now_us = int(datetime.now(UTC).timestamp() * 1_000_000)
