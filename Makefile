@@ -91,6 +91,7 @@ psql: setup-lint ## Open psql on the local instance as ebbtide_analyst, which re
 
 clean: ## Stop the servers; remove .venv, the caches, and .local with all data
 	@if [ -x .venv/bin/python ]; then .venv/bin/python -m infra.local.stop; fi
+	rm -rf $$(readlink .local/test/*/data)
 	rm -rf .venv .local .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 setup:

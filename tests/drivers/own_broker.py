@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from drivers.memory_data import forget_data, new_data
 from drivers.real_servers import RealServers
 
 from infra.local.kafka.server import KafkaServer
@@ -64,14 +65,18 @@ class OwnBroker(KafkaServer):
 
 
 @contextmanager
-def own_broker(servers: RealServers, folder: Path, extra: str = "") -> Iterator[OwnBroker]:
-    """A broker, up, with its data below `folder`; killed at the end, because its data is not needed any more."""
-    broker = OwnBroker(Layout.of_project().in_own_partition(folder / "broker"), Ports(servers.ports.base + DISTANCE))
+def own_broker(servers: RealServers, folder: Path, extra: str = "", *, in_memory: bool = True) -> Iterator[OwnBroker]:
+    """A broker, up, with its data in memory or below `folder`; killed at the end, because it is not needed any more."""
+    home = folder / "broker"
+    broker = OwnBroker(Layout.of_project().in_own_partition(home), Ports(servers.ports.base + DISTANCE))
     broker.extra = extra
     if isinstance(servers.kafka_server, KafkaServer):
         broker.formatted = servers.kafka_server.layout.data(KafkaServer.name) / "log"
+    if in_memory:
+        new_data(home / "data")
     try:
         broker.start()
         yield broker
     finally:
         broker.kill()
+        forget_data(home / "data")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
+from drivers.memory_data import forget_data, new_data
 from drivers.real_servers import RealServers
 from drivers.running_senders import wait_until
 
@@ -89,15 +90,20 @@ class Standby(OwnPostgres):
 
 
 @contextmanager
-def own_postgres(servers: RealServers, folder: Path, extra: str = "") -> Iterator[OwnPostgres]:
-    """A server, up, with its data below `folder`; killed at the end, because its data is not needed any more."""
+def own_postgres(
+    servers: RealServers, folder: Path, extra: str = "", *, in_memory: bool = True
+) -> Iterator[OwnPostgres]:
+    """A server, up, with its data in memory or below `folder`; killed at the end, because it is not needed any more."""
     server = OwnPostgres(Layout.of_project().in_own_partition(folder), Ports(servers.ports.base + DISTANCE))
     server.extra = extra
+    if in_memory:
+        new_data(folder / "data")
     try:
         server.start()
         yield server
     finally:
         server.kill()
+        forget_data(folder / "data")
 
 
 @contextmanager

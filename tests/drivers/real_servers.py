@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import psycopg
+from drivers.memory_data import forget_data, new_data
 from psycopg import sql
 
 from infra.local.choice import choose_engine
@@ -63,6 +64,7 @@ class RealServers:
         """Let PostgreSQL not wait for the disk: what it wrote outlives its death, though not that of the machine."""
         for setting in ("fsync", "full_page_writes"):
             self._administer("ALTER SYSTEM SET {} = off", setting)
+        self._administer("ALTER SYSTEM SET max_wal_size = '256MB'")  # its data are in memory
         self._administer("SELECT pg_reload_conf()")
 
     def make_templates(self) -> None:
@@ -93,19 +95,22 @@ def stop_abandoned_servers() -> None:
     for home in _home().glob("*"):
         with (home / "users.lock").open("a") as users, suppress(BlockingIOError):
             fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _engine(home, Ports(int(home.name))).down()
+            _stop(_engine(home, Ports(int(home.name))), home)
 
 
 @contextmanager
 def real_servers() -> Iterator[RealServers]:
-    """The servers, up. Whichever pytest session is the last to leave stops them, also those that a crash left."""
+    """The servers, up, with no data of earlier sessions. Whichever pytest session is the last to leave stops them, also
+    those that a crash left.
+    """
     ports = _ports()
     home = _home() / str(ports.base)
     engine = _engine(home, ports)
     home.mkdir(parents=True, exist_ok=True)
     with (home / "users.lock").open("a") as users:
         fcntl.flock(users, fcntl.LOCK_SH)
-        engine.up()
+        with locked(home / "run" / "start.lock"):
+            _start(engine, home)
         try:
             servers = RealServers(engine, ports)
             with locked(home / "run" / "template.lock"):
@@ -115,7 +120,18 @@ def real_servers() -> Iterator[RealServers]:
         finally:
             with suppress(BlockingIOError):  # another session still uses them
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                engine.down()
+                _stop(engine, home)
+
+
+def _start(engine: Engine, home: Path) -> None:
+    if all(status.state == "stopped" for status in engine.status()):
+        new_data(home / "data")
+    engine.up()
+
+
+def _stop(engine: Engine, home: Path) -> None:
+    engine.down()
+    forget_data(home / "data")
 
 
 def _ports() -> Ports:

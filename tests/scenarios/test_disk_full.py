@@ -68,7 +68,10 @@ def disk_of_tables(servers: RealServers, tmp_path: Path) -> Iterator[FullDisk]:
 @pytest.fixture
 def disk_of_server(servers: RealServers, tmp_path: Path) -> Iterator[FullDisk]:
     """Everything is on the small disk: the server ends itself, and somebody has to start it again."""
-    with small_disk(tmp_path / "disk", SERVER_MIB) as disk, own_postgres(servers, disk / "server") as server:
+    with (
+        small_disk(tmp_path / "disk", SERVER_MIB) as disk,
+        own_postgres(servers, disk / "server", in_memory=False) as server,
+    ):
         yield from running(servers, server.url, tmp_path, server, disk)
 
 

@@ -24,7 +24,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def broker(servers: RealServers, disk: Path) -> Iterator[OwnBroker]:
-    with own_broker(servers, disk) as made:
+    with own_broker(servers, disk, in_memory=False) as made:
         yield made
 
 
