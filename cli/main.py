@@ -4,6 +4,7 @@ import signal
 from typing import Annotated, NoReturn
 
 import typer
+from typer.main import get_command
 
 from cli.analytics import history_command, query_command
 from cli.backtest import backtest_command
@@ -121,6 +122,10 @@ def root(
         console.print("\n".join(f"{name} {number}" for name, number in found.items()), highlight=False)
 
 
+command = get_command(app)
+"""What runs. Typer would make it anew at each call of `app`, from the signatures of all commands."""
+
+
 def _terminated(number: int, _frame: object) -> NoReturn:
     raise SystemExit(128 + number)  # unwinds the stack, which stops everything that was started
 
@@ -130,7 +135,7 @@ def main() -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        app()
+        command()
     except Exception as error:
         if (line := one_line(error)) is None:
             raise  # a defect keeps its trace
