@@ -64,6 +64,7 @@ class WebhookChannel:
             auto_decompress=False,
             headers={**call.headers, **_HEADERS},
             trace_configs=[trace],
+            middlewares=[_send_once],
         )
 
     @property
@@ -95,6 +96,17 @@ async def _note_sent(
     _session: aiohttp.ClientSession, context: SimpleNamespace, _params: aiohttp.TraceRequestHeadersSentParams
 ) -> None:
     context.trace_request_ctx["sent"] = True
+
+
+async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Send a request once. Where the connection ends before an answer, aiohttp sends a PUT again by itself, and the
+    ledger would not know of the first."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise aiohttp.ClientConnectionError(str(error)) from error
 
 
 class WebhookClient:

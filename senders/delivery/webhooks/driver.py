@@ -131,7 +131,7 @@ class WebhookDriver:
             self._watchdog.beat()
             self._wake.clear()
             wait_s = LOOK_S
-            for name, queue in self._queues.items():
+            for name, queue in self._queues.items() if self._health.known else ():
                 known = self._book.get(name)
                 if known is not None and known.call is not None and self._health.rest(known.endpoint) is None:
                     wait_s = min(wait_s, self._begin_some(queue, known, known.call))

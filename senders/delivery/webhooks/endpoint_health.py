@@ -63,6 +63,8 @@ class EndpointHealth:
         self._clock = clock
         self._changed = changed
         self._watchdog = watchdog
+        self.known = False
+        """Whether the suspensions were read. Until then no endpoint may be called."""
         self._suspended: dict[str, Suspension] = {}
         self._failures: dict[_Target, int] = {}
         self._pauses: dict[_Target, datetime] = {}
@@ -118,10 +120,10 @@ class EndpointHealth:
         ]
 
     async def run(self) -> None:
-        """Share with other workers what was found out, until cancelled. Without endpoints there is nothing to ask."""
+        """Share with other workers what was found out, until cancelled. Without endpoints one question is enough."""
         while True:
             self._watchdog.beat()
-            if self._book.all:
+            if self._book.all or not self.known:
                 await self.exchange()
             await asyncio.sleep(FOLLOW_S)
 
@@ -140,7 +142,7 @@ class EndpointHealth:
         self._follow({each.endpoint: each for each in await self._database.run(exchange)})
 
     def _follow(self, now: dict[str, Suspension]) -> None:
-        before, self._suspended = self._suspended, now
+        before, self._suspended, self.known = self._suspended, now, True
         for name, each in now.items():
             if each != before.get(name):
                 self._log.warning(

@@ -279,6 +279,16 @@ async def test_a_connection_closed_after_the_request_leaves_doubt_and_is_called_
     assert [call.id for call in worker.receiver.calls("/crm")] == [command.id] * 2
 
 
+async def test_each_request_of_a_put_is_an_attempt_of_its_own(worker: CallingWorker) -> None:
+    worker.publish(method="put")
+    await worker.until(worker.call(), "accepted")  # by a connection that is used again
+    worker.receiver.script("/crm", [HttpAnswer(close=True)])
+    command = worker.call()
+    await worker.until(command, "accepted")
+    assert worker.outcomes(command) == [("in_doubt", "disconnected", None), ("accepted", None, "200")]
+    assert len([call for call in worker.receiver.calls("/crm") if call.id == command.id]) == 2
+
+
 async def test_a_slow_endpoint_leaves_doubt_which_is_held_once_retries_are_used(worker: CallingWorker) -> None:
     worker.publish(retries=1, timeout_ms=50)
     worker.receiver.script("/crm", [HttpAnswer(after_s=1.0)] * 2)
@@ -312,6 +322,26 @@ async def test_410_suspends_an_endpoint_until_a_person_lifts_that(worker: Callin
     await worker.until(first, "accepted")
     await worker.until(second, "accepted")
     await worker.until_suspended()
+
+
+async def test_a_worker_calls_no_endpoint_before_it_knows_which_are_suspended(
+    database_url: str, receiver: WebhookReceiver
+) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("LOCK TABLE webhook_suspensions")
+        connection.execute(
+            "INSERT INTO webhook_suspensions VALUES ('crm', %s, 'http_status 500', 1, now(), now() + interval '1 day')",
+            [suspensions.url_hash(receiver.url("/crm"))],
+        )
+        async with running(database_url, receiver) as worker:
+            worker.publish()
+            command = worker.call()
+            async with asyncio.timeout(SOON_S):
+                while not worker.webhooks.intake.ready.waiting and not receiver.calls("/crm"):
+                    await asyncio.sleep(0.02)
+            connection.commit()
+            await worker.until(command, "admitted", "limited", 0)
+            assert receiver.calls("/crm") == []
 
 
 async def test_another_url_ends_the_suspension_of_the_old_one(worker: CallingWorker) -> None:
@@ -382,11 +412,11 @@ async def test_a_long_answer_is_not_read_to_its_end(worker: CallingWorker) -> No
 
 async def test_a_rate_spaces_the_calls(worker: CallingWorker) -> None:
     worker.publish(rate="20/s")
-    commands = worker.call_all(15)
+    commands = worker.call_all(30)
     for command in commands:
         await worker.until(command, "accepted")
     at_s = sorted(call.at_s for call in worker.receiver.calls("/crm"))
-    assert at_s[-1] - at_s[0] >= 14 / 21
+    assert at_s[-1] - at_s[0] >= 29 / 20 - 0.5  # a busy machine connects late for the first
 
 
 async def test_a_missing_secret_holds_calls_and_is_told(worker: CallingWorker) -> None:
