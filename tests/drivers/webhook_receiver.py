@@ -56,11 +56,11 @@ class HttpCall:
 class WebhookReceiver:
     """Answers the requests to each path by its script, one after another; then with 200."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self._lock = threading.Lock()
         self._scripts: dict[str, list[HttpAnswer]] = {}
         self._calls: list[HttpCall] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
         self._server.daemon_threads = True
         self._stopping = threading.Event()
         self.port: int = self._server.server_address[1]
@@ -91,7 +91,8 @@ class WebhookReceiver:
         self._server.shutdown()
         self._server.server_close()
 
-    def _take(self, call: HttpCall) -> HttpAnswer:
+    def take(self, call: HttpCall) -> HttpAnswer:
+        """Keeps a request; returns its answer."""
         with self._lock:
             self._calls.append(call)
             script = self._scripts.get(call.path)
@@ -106,7 +107,7 @@ class WebhookReceiver:
             def _answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                answer = receiver._take(HttpCall(self.command, self.path, headers, body, time.time()))
+                answer = receiver.take(HttpCall(self.command, self.path, headers, body, time.time()))
                 receiver._stopping.wait(answer.after_s)
                 self.close_connection = answer.close
                 if answer.close:

@@ -6,31 +6,20 @@ from datetime import UTC, datetime
 import pytest
 from drivers.running_senders import wait_until
 from drivers.webhook_receiver import SECRET, HttpAnswer, webhook_receiver
+from drivers.webhook_rules import SETTINGS, tell
 from drivers.whole_pipeline import orders, pipeline
 
 from schemas.vocabulary import OutcomeKind
-from triggers.language.diagnostics import SourceFile
 
 pytestmark = [pytest.mark.servers, pytest.mark.scenario]
 
 USERS = 60
-RULE = """trigger: tell-crm
-purpose: sales
-on: order_completed
-send: {webhook: crm, data: {order: event.order_id}}
----
-endpoint: crm
-url: URL
-secrets: crm-signing
-timeout: 30s
-"""
 
 
 def test_a_killed_sender_repeats_its_calls_with_their_ids_and_loses_none(servers, database_url, tmp_path):
-    settings = {"webhook_secrets": {"crm-signing": SECRET}, "webhook_private_hosts": ["127.0.0.1"]}
-    with webhook_receiver() as receiver, pipeline(servers.kafka, database_url, tmp_path, **settings) as run:
+    with webhook_receiver() as receiver, pipeline(servers.kafka, database_url, tmp_path, **SETTINGS) as run:
         receiver.script("/crm", [*[HttpAnswer()] * 20, *[HttpAnswer(after_s=60.0)] * 8])
-        run.apply(SourceFile("crm.yaml", RULE.replace("URL", receiver.url("/crm"))))
+        run.apply(tell(receiver.url("/crm")))
         run.publish_events(orders([f"user-{n}" for n in range(USERS)], datetime.now(UTC)))
         run.start_streams()
         run.harbour.start_process()
