@@ -53,8 +53,8 @@ chaos-controls: setup ## Show that chaos reports two deliberate mistakes in exac
 chaos-senders: setup ## Deliver 200,000 commands under kills, freezes and rebalances, and prove each (ARGS='--seed 7'; ARGS=--help)
 	@PYTHONPATH=tests .venv/bin/python -m chaos_senders $(ARGS)
 
-chaos-senders-controls: setup ## Show that chaos-senders reports four faults of delivery
-	@for control in unsent unfenced stuck unpublished; do \
+chaos-senders-controls: setup ## Show that chaos-senders reports five faults of delivery
+	@for control in unsent untold unfenced stuck unpublished; do \
 	  PYTHONPATH=tests .venv/bin/python -m chaos_senders --control $$control --commands 6000 --minutes 0.5 --troubles 4 \
 	    --session 2 --lease 2 $(ARGS); \
 	  test $$? -eq 1 || { echo "chaos-senders did not report: $$control"; exit 1; }; \

@@ -1,14 +1,16 @@
 """The verdict of a chaos run of delivery. It knows the promises of docs/delivery.md and nothing of how they are kept.
 
-A mail may be at the receiver once for its accepted attempt, and once for each attempt that is said to be in doubt.
+A mail may be at the receiver once for its accepted attempt, and once for each attempt that is said to be in doubt. Of a
+webhook each request has its answer in the ledger, or an attempt in doubt of its own.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
 from chaos_senders.books import DeliveryBooks, LedgerRow
+from chaos_senders.endpoints import ReceivedCall
 from slow_model.compare import Comparison
 
 from cli.rules.command_life import lines
@@ -26,14 +28,18 @@ def audit(books: DeliveryBooks, losses: int) -> Comparison:
     found = Comparison()
     outcomes = _outcomes(found, books, losses)
     _commands(found, books)
-    doubts = {id_: {o["attempt"] for o in known if o["kind"] == "in_doubt"} for id_, known in outcomes.items()}
     for row in books.ledger:
         found.compared[f"{row.state} {row.reason or ''}".strip()] += 1
         if LedgerState(row.state).waiting:
             found.note(f"commands stuck in {row.state}", row)
             continue
-        _mails(found, row, books.mails[row.command_id], len(doubts.get(row.command_id, ())))
-        _attempts(found, row, outcomes.get(row.command_id, []))
+        known = outcomes.get(row.command_id, [])
+        doubts = len({each["attempt"] for each in known if each["kind"] == "in_doubt"})
+        if row.command_id in books.webhooks:
+            _calls(found, row, books.calls.get(row.command_id, ()), known, doubts)
+        else:
+            _mails(found, row, books.mails[row.command_id], doubts)
+        _attempts(found, row, known)
         _explanation(found, row, books.explained[row.command_id])
     for life in books.lives:
         if not list(lines(life)):
@@ -47,9 +53,12 @@ def _commands(found: Comparison, books: DeliveryBooks) -> None:
     _differences(found, "commands", set(books.commands), known)
     for id_ in known.keys() - books.commands.keys():
         found.note("commands unexpected", id_)
-    for id_ in books.mails.keys() - known.keys():
+    for id_ in books.mails.keys() - (known.keys() - books.webhooks):
         found.note("mails unexpected", id_)
+    for id_ in books.calls.keys() - (known.keys() & books.webhooks):
+        found.note("webhooks unexpected", id_)
     found.compared.update({"commands": len(books.commands), "mails": books.mails.total()})
+    found.compared["webhooks"] += sum(map(len, books.calls.values()))
     found.compared["commands published twice"] += sum(n > 1 for n in books.commands.values())
 
 
@@ -100,6 +109,28 @@ def _mails(found: Comparison, row: LedgerRow, mails: int, doubts: int) -> None:
     elif mails > accepted + doubts:
         found.note("mails doubled" if mails > 1 else "mails that no outcome tells of", (row, mails, doubts))
     found.compared["mails doubled, and in doubt"] += mails > 1 and mails <= accepted + doubts
+
+
+def _calls(
+    found: Comparison, row: LedgerRow, calls: Sequence[ReceivedCall], outcomes: list[dict[str, Any]], doubts: int
+) -> None:
+    """All requests of a webhook are the same and signed. An answer that the ledger has was given, and a request whose
+    answer it does not have is an attempt in doubt."""
+    if len({call.body for call in calls}) > 1:
+        found.note("webhooks different", (row, calls))
+    if not all(call.signed for call in calls):
+        found.note("webhooks without our signature", row)
+    given = Counter(call.answer for call in calls)
+    taken, turned_away = given["taken"], given["error"] + given["asked to wait"]
+    accepted = row.state == LedgerState.ACCEPTED
+    refusals = len({o["attempt"] for o in outcomes if o["kind"] in ("deferred", "refused") and o.get("reply")})
+    if accepted > taken or refusals > turned_away:
+        found.note("webhooks lost", (row, calls))
+    untold = len(calls) - min(taken, accepted) - min(turned_away, refusals)
+    if untold > doubts:
+        found.note("webhooks that no outcome tells of", (row, calls, doubts))
+    found.compared.update(f"webhooks {call.answer}" for call in calls)
+    found.compared["webhooks repeated, and in doubt"] += 0 < untold <= doubts
 
 
 def _attempts(found: Comparison, row: LedgerRow, outcomes: list[dict[str, Any]]) -> None:

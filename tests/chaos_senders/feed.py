@@ -1,7 +1,7 @@
 """The users and the commands of a chaos run, from a seed. Run as a program it publishes them, in its own process.
 
-Most commands can be sent. Some are there twice, have expired, name a template that is nowhere or lack what it needs;
-some users have no profile, no consent or another address later.
+Most commands can be sent. One in ten calls an endpoint, and some have a budget. Some are there twice, have expired,
+name a template that is nowhere or lack what it needs; some users have no profile, no consent or another address later.
 """
 
 import argparse
@@ -12,12 +12,15 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
+from chaos_senders.endpoints import NAMES
 from chaos_senders.receiver import DOMAINS, NEVER_TAKES
 from drivers.running_senders import TEMPLATE
 
 from infra.kafka.publisher import Publisher
+from schemas.budgets import Budget
 from schemas.codec import encode
 from schemas.commands import SendCommand, command_id
+from schemas.endpoints import WEBHOOK
 from schemas.profiles import Consent, Profile
 from schemas.rules import text_hash
 from schemas.topics import COMMANDS, PROFILES
@@ -25,6 +28,10 @@ from schemas.vocabulary import TRANSACTIONAL
 
 COMMANDS_A_USER = 20
 PURPOSES = {"marketing": 50, "news": 20, TRANSACTIONAL: 30}
+WEBHOOKS = 0.1
+BUDGETED = 0.03
+SPREE = "policy/spree"
+"""The budget that lets a third of its commands through."""
 RECENT = 1_000
 TopicRecord = tuple[str, str, bytes]
 """Topic, key and value."""
@@ -43,6 +50,7 @@ class SenderFeed:
         }
         self._users = list(self._domains)
         self._template = text_hash(TEMPLATE)
+        self.budget = Budget(name=SPREE, max=max(1, round(commands * BUDGETED / 3)), per_ms=86_400_000)
 
     def profiles(self) -> Iterator[TopicRecord]:
         """The profiles of most users."""
@@ -84,6 +92,11 @@ class SenderFeed:
             changes = {"decided_at": now - timedelta(seconds=9), "expires_at": now - timedelta(seconds=1)}
         elif dice < 0.025:
             changes = {"to": f"other-{number}@plain.example"}
+        elif dice < 0.025 + BUDGETED:
+            changes = {"to": f"spree-{number}@plain.example", "budgets": (self.budget,)}
+            changes["expires_at"] = now + timedelta(hours=1)
+        elif dice < 0.025 + BUDGETED + WEBHOOKS:
+            changes = {"channel": WEBHOOK, "template": chance.choice(NAMES), "template_hash": ""}
         fields: dict[str, Any] = {
             "id": command_id("hello", user_id, f"{self._seed}.{number}", "send"),
             "trigger": "hello",

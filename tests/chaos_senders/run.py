@@ -1,4 +1,4 @@
-"""One chaos run of delivery: servers, a receiver, a feed, workers, trouble, and the verdict."""
+"""One chaos run of delivery: servers, receivers of mails and webhooks, a feed, workers, trouble, and the verdict."""
 
 import shutil
 import subprocess
@@ -8,12 +8,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Self
 
 import psycopg
-from chaos_senders import receiver, trouble
+from chaos_senders import endpoints, receiver, trouble
 from chaos_senders.audit import audit
 from chaos_senders.books import read_books
+from chaos_senders.budget import HELD, check_and_release
 from chaos_senders.logs import read_logs
 from chaos_senders.trouble import Patience
 from chaos_senders.worker import FAULTS
@@ -35,7 +37,8 @@ from infra.local.native import NativeEngine
 from infra.local.ports import Ports
 from infra.local.sink_process import ProviderSink
 from infra.postgres.migrate import migrate
-from schemas.topics import COMMANDS, OUTCOMES
+from schemas.rules import CURRENT, Manifest
+from schemas.topics import COMMANDS, OUTCOMES, RULES
 from senders.queue.intake import CommandIntake
 from senders.recording.recorder import Recorder
 
@@ -46,6 +49,8 @@ MORE_WORKERS = 1
 STATIC_SLOT = 0
 """The worker of this slot is a static member of its groups: back within the session, it moves no partition."""
 STARTED_WITHIN_S = 60.0
+CALLS = "calls"
+"""The file in which the receiver of webhooks keeps its requests."""
 CONTROLS = tuple(FAULTS)
 ANSWER_S = 10.0
 """The longest wait for a reply of the receiver."""
@@ -59,7 +64,8 @@ GROUPS = {CommandIntake.group: (COMMANDS.name,), Recorder.group: (OUTCOMES.name,
 BALANCE = "SELECT commands, terminal, waiting, in_doubt FROM v_delivery_balance"
 OVERDUE = """SELECT command_id, owner, started_at FROM ledger_queue
              WHERE state = 'started' AND started_at < now() - %s::interval"""
-LEFT = """SELECT (SELECT count(*) FROM ledger_queue WHERE state <> 'in_doubt' OR next_attempt_at IS NOT NULL),
+LEFT = f"""SELECT (SELECT count(*) FROM ledger_queue
+                  WHERE (state <> 'in_doubt' OR next_attempt_at IS NOT NULL) AND ({HELD}) IS NOT TRUE),
                  (SELECT count(*) FROM ledger_outbox), (SELECT coalesce(sum(attempt), 0) FROM ledger_queue)"""
 
 
@@ -143,15 +149,26 @@ class SenderChaos(TroubledRun):
             migrate(self.database_url)
             self.harbour = self._harbour()
             started.callback(self.harbour.close)
-            self.harbour.publish_template()
+            self._publish_rules()
             started.callback(self.sink.kill)
             self.sink.start()
             started.callback(self.close)
+            self._start_endpoints()
             self._started = started.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._started.close()
+
+    def _publish_rules(self) -> None:
+        """The template and the endpoints that commands name."""
+        texts, where = [self.harbour.publish_template()], endpoints.documents(self.ports.http)
+        manifest = Manifest(number=1, texts=texts, applied_at=datetime.now(UTC), endpoints=where)
+        self.harbour.publish(RULES.name, CURRENT, manifest)
+
+    def _start_endpoints(self) -> None:
+        options = ("--port", self.ports.http, "--seed", self.plan.seed, "--kept", self.folder / CALLS)
+        self.receiver = self.start_client("chaos_senders.endpoints", *options)
 
     def _harbour(self) -> Harbour:
         """The settings of all workers."""
@@ -170,6 +187,10 @@ class SenderChaos(TroubledRun):
             retry_longest_s=4.0,
             template_wait_s=3.0,
             connections=16,
+            webhook_secrets=endpoints.SECRETS,
+            webhook_private_hosts=[endpoints.HOST],
+            webhook_retry_first_s=0.5,
+            webhook_retry_longest_s=4.0,
         )
 
     def _program(self, slot: int) -> list[str]:
@@ -191,6 +212,13 @@ class SenderChaos(TroubledRun):
 
     def _receiver(self, each: Trouble) -> None:
         self._kill_server(each, self.sink.kill, self.sink.start)
+
+    def _endpoints(self, each: Trouble) -> None:
+        def kill() -> None:
+            self.receiver.kill()
+            self.receiver.wait()
+
+        self._kill_server(each, kill, self._start_endpoints)
 
     def _broker(self, each: Trouble) -> None:
         self._kill_server(each, self.engine.kafka.kill, self.engine.kafka.start)
@@ -290,10 +318,20 @@ class SenderChaos(TroubledRun):
         return self.start_client("chaos_senders.feed", *options, "--per-s", per_s, "--expire-s", plan.expire_s)
 
     def _settle(self) -> None:
-        """Waits until nothing is left to do, or nothing has changed for too long. Then the workers are stopped."""
+        """Waits until nothing is left to do, releases what the budget holds, waits again, and stops the workers."""
         self.say("all is published, and no more trouble comes")
         for slot in range(self.plan.workers):
             self.start(slot)
+        if self._came_to_an_end():
+            check_and_release(self.harbour, self.found)
+            self._came_to_an_end()
+        self.look()
+        slots = list(self.crew.processes)
+        with ThreadPoolExecutor(len(slots)) as pool:
+            list(pool.map(self.stop, slots))
+
+    def _came_to_an_end(self) -> bool:
+        """Waits until nothing is left to do but what the budget holds; false if nothing changes for too long."""
         left, changed_s = self._left(), time.monotonic()
         while any(left[:-1]) and time.monotonic() < changed_s + self.plan.still_s:
             self.pass_time(time.monotonic() + 0.5)
@@ -302,10 +340,7 @@ class SenderChaos(TroubledRun):
                 changed_s = time.monotonic()
         if any(left[:-1]):
             self.say(f"something is left: {left}; {self._groups()}")
-        self.look()
-        slots = list(self.crew.processes)
-        with ThreadPoolExecutor(len(slots)) as pool:
-            list(pool.map(self.stop, slots))
+        return not any(left[:-1])
 
     def _left(self) -> tuple[Any, ...]:
         """Records to read, commands that wait, outcomes to publish; and how many attempts of what is left were made."""
@@ -331,5 +366,6 @@ class SenderChaos(TroubledRun):
     def _audit(self) -> None:
         kinds = (*trouble.SHARES, *trouble.SERVERS)
         losses = sum(self.happened[kind] for kind in kinds) + self.crew.exits.total()
-        self.found.merge(audit(read_books(self.kafka, self.database_url, self.sink), losses))
+        books = read_books(self.kafka, self.database_url, self.sink, self.folder / CALLS)
+        self.found.merge(audit(books, losses))
         read_logs(self.folder, self.found, self.happened)

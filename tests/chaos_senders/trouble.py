@@ -7,7 +7,7 @@ from drivers.troubled_run import Trouble
 
 SHARES = {"kill": 0.36, "freeze": 0.36, "term": 0.08, "add": 0.1, "remove": 0.1}
 """`term`, `add` and `remove` are the rebalances: a worker leaves and comes back, one joins, one leaves."""
-SERVERS = ("receiver", "broker", "database")
+SERVERS = ("receiver", "endpoints", "broker", "database")
 OUTAGE_S = (1.0, 10.0)
 LEAST_S = 0.5
 LONG_RUN_S = 300.0

@@ -7,6 +7,7 @@ import os
 import random
 import sys
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,14 +16,17 @@ from infra.service.health import WorkerIdentity
 from schemas.outcomes import Reply
 from schemas.vocabulary import LedgerState
 from senders.channels.channel import SendResult
+from senders.channels.http.channel import WebhookClient
 from senders.channels.smtp.channel import SmtpClient
-from senders.queue import leases, outbox, transitions
+from senders.queue import leases, outbox, suspensions, transitions
 from senders.queue.outbox import OutboxRow
 from senders.queue.transitions import AttemptStart
 from senders.settings import SenderSettings
 
 SHARE = 0.03
-"""Of mails and outcomes that a fault takes."""
+"""Of mails, webhooks and outcomes that a fault takes."""
+SUSPENDED = timedelta(seconds=2), timedelta(seconds=8)
+"""How long an endpoint is suspended at first and at most. The real times are longer than a run lasts."""
 
 
 def mark_unsent_mails_accepted() -> None:
@@ -35,6 +39,18 @@ def mark_unsent_mails_accepted() -> None:
         return await real(client, mail_from, to, message)
 
     SmtpClient.send = send  # type: ignore[method-assign]
+
+
+def call_endpoints_again_untold() -> None:
+    """Some attempts of webhooks are two requests."""
+    real = WebhookClient.send
+
+    async def send(client: WebhookClient, mail_from: str, to: str, message: bytes) -> SendResult:
+        if random.random() < SHARE:
+            await real(client, mail_from, to, message)
+        return await real(client, mail_from, to, message)
+
+    WebhookClient.send = send  # type: ignore[method-assign]
 
 
 def begin_what_others_own() -> None:
@@ -76,6 +92,7 @@ def lose_outcomes() -> None:
 
 FAULTS: Mapping[str, tuple[Callable[[], None], str]] = {
     "unsent": (mark_unsent_mails_accepted, ""),
+    "untold": (call_endpoints_again_untold, ""),
     "unfenced": (begin_what_others_own, "freeze"),
     "stuck": (leave_lost_mails_started, "kill"),
     "unpublished": (lose_outcomes, ""),
@@ -85,5 +102,6 @@ FAULTS: Mapping[str, tuple[Callable[[], None], str]] = {
 if __name__ == "__main__":
     if fault := os.environ.get("CHAOS_FAULT"):
         FAULTS[fault][0]()
+    suspensions.FIRST, suspensions.LONGEST = SUSPENDED
     settings, slot = SenderSettings(), int(sys.argv[1])
     senders.app.main(settings, WorkerIdentity(slot, 0, settings.senders_web_port + slot))

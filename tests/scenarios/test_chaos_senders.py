@@ -50,7 +50,12 @@ CONTROL = ("--commands", "6000", "--minutes", "0.5", "--troubles", "4", "--sessi
 @pytest.mark.usefixtures("servers")
 @pytest.mark.parametrize(
     ("control", "reported"),
-    [("unfenced", "mails doubled"), ("stuck", "commands stuck in started"), ("unpublished", "outcomes lost")],
+    [
+        ("untold", "webhooks that no outcome tells of"),
+        ("unfenced", "mails doubled"),
+        ("stuck", "commands stuck in started"),
+        ("unpublished", "outcomes lost"),
+    ],
 )
 def test_faults_of_delivery_are_reported(tmp_path: Path, control: str, reported: str) -> None:
     status, output = chaos("chaos_senders", tmp_path / "chaos.jsonl", "--control", control, *CONTROL)

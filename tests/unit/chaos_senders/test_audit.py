@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from chaos_senders.audit import audit
 from chaos_senders.books import DeliveryBooks, LedgerRow
+from chaos_senders.endpoints import Answer, ReceivedCall
 
 from cli.rules.delivery_answers import Delivery
 from schemas.codec import encode
@@ -15,8 +16,12 @@ from schemas.outcomes import Outcome, outcome_id
 from schemas.vocabulary import LedgerState, OutcomeKind
 
 AT = datetime(2026, 11, 29, tzinfo=UTC)
-SENT, DOUBTFUL = "a" * 32, "b" * 32
-KNOWN = {SENT: (OutcomeKind.ACCEPTED, None), DOUBTFUL: (OutcomeKind.IN_DOUBT, "no_reply")}
+SENT, DOUBTFUL, CALLED = "a" * 32, "b" * 32, "d" * 32
+KNOWN = {
+    SENT: (OutcomeKind.ACCEPTED, None),
+    DOUBTFUL: (OutcomeKind.IN_DOUBT, "no_reply"),
+    CALLED: (OutcomeKind.ACCEPTED, None),
+}
 
 
 def outcome(command: str, kind: OutcomeKind, attempt: int = 1) -> bytes:
@@ -25,8 +30,12 @@ def outcome(command: str, kind: OutcomeKind, attempt: int = 1) -> bytes:
     return encode(Outcome(id=id_, command_id=command, user_id="ann", kind=kind, time=AT, attempt=attempt))
 
 
+def call(answer: Answer, body: str = "body", *, signed: bool = True) -> ReceivedCall:
+    return ReceivedCall(CALLED, body, signed, answer)
+
+
 def books() -> DeliveryBooks:
-    """One mail that was accepted, and one that is in doubt, which the receiver has too."""
+    """A mail that was accepted, one that is in doubt, which the receiver has too, and a webhook that was taken."""
     ids = [outcome_id(command, kind, 1) for command, (kind, _) in KNOWN.items()]
     return DeliveryBooks(
         commands=Counter([*KNOWN]),
@@ -35,7 +44,9 @@ def books() -> DeliveryBooks:
         outcomes=[outcome(command, kind) for command, (kind, _) in KNOWN.items()],
         outbox=0,
         deliveries=set(ids),
-        mails=Counter([*KNOWN]),
+        mails=Counter([SENT, DOUBTFUL]),
+        webhooks={CALLED},
+        calls={CALLED: [call("taken")]},
         explained={
             command: Delivery(LedgerState(kind), AT, reason, reply={"code": 250}, events=[{"kind": kind}])
             for command, (kind, reason) in KNOWN.items()
@@ -59,6 +70,11 @@ FAULTS: dict[str, Callable[[DeliveryBooks], object]] = {
     "mails lost": lambda found: found.mails.pop(SENT),
     "mails doubled": lambda found: found.mails.update([SENT]),
     "mails unexpected": lambda found: found.mails.update(["c" * 32]),
+    "webhooks lost": lambda found: found.calls.update({CALLED: [call("error")]}),
+    "webhooks different": lambda found: found.calls[CALLED].append(call("taken", "another")),
+    "webhooks without our signature": lambda found: found.calls.update({CALLED: [call("taken", signed=False)]}),
+    "webhooks unexpected": lambda found: found.calls.update({SENT: []}),
+    "webhooks that no outcome tells of": lambda found: found.calls[CALLED].append(call("hung up")),
     "mails that no outcome tells of": lambda found: in_state(found, "refused"),
     "attempts without an outcome": lambda found: found.ledger.insert(0, replace(found.ledger.pop(0), attempt=2)),
     "commands without their last outcome": lambda found: in_state(found, "expired"),
@@ -84,10 +100,13 @@ def test_each_fault_is_named(fault: str) -> None:
     assert fault in audit(found, 0).wrong
 
 
-def test_an_attempt_in_doubt_allows_one_mail_more_and_a_loss_allows_a_repeated_outcome() -> None:
+def test_an_attempt_in_doubt_allows_one_mail_or_request_more_and_a_loss_allows_a_repeated_outcome() -> None:
     found = books()
-    found.outcomes += [outcome(SENT, OutcomeKind.IN_DOUBT), found.outcomes[0]]
-    found.recorded[outcome_id(SENT, OutcomeKind.IN_DOUBT, 1)] = 1
-    found.deliveries.add(outcome_id(SENT, OutcomeKind.IN_DOUBT, 1))
+    found.outcomes.append(found.outcomes[0])
+    for command in (SENT, CALLED):
+        found.outcomes.append(outcome(command, OutcomeKind.IN_DOUBT))
+        found.recorded[outcome_id(command, OutcomeKind.IN_DOUBT, 1)] = 1
+        found.deliveries.add(outcome_id(command, OutcomeKind.IN_DOUBT, 1))
     found.mails[SENT] = 2
+    found.calls[CALLED].append(call("taken"))
     assert audit(found, 1).wrong == {}
