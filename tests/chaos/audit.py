@@ -17,6 +17,7 @@ from slow_model.timeline import REMOVED, Timeline, Versions, Wire, read_timeline
 from slow_model.user import SlowUser
 
 from schemas.codec import decode
+from schemas.endpoints import WEBHOOK
 from schemas.journal import Checkpoint
 from schemas.topics import (
     BROADCASTS,
@@ -143,6 +144,9 @@ def _slow_model(
     compare(found, "decisions", decisions, partition.written(DECISIONS.name), DECISION)
     compare(found, "commands", commands, partition.written(COMMANDS.name), COMMAND)
     found.compared.update(f"{d['outcome']} {d['reason'] or ''}".strip() for d in decisions)
+    for what in ("brand", "budgets"):
+        found.compared[f"commands with {what}"] += sum(bool(command[what]) for command in commands)
+    found.compared["webhooks"] += sum(command["channel"] == WEBHOOK for command in commands)
 
 
 def _core(found: Comparison, partition: PartitionRecords, shelves: Shelves) -> None:

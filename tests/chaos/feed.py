@@ -21,7 +21,7 @@ EVENTS_A_USER = 100
 UNSEEN = 0.15
 """The share of users whose first event comes before any profile."""
 ZONES = ("UTC", "UTC", "UTC", "Europe/Berlin", "America/New_York", "Pacific/Auckland", "Nowhere/Land", None)
-PURPOSES = ("marketing", "news")
+PURPOSES = ("marketing", "news", "shop/marketing", "shop/news", "outlet/marketing")
 TYPES = {
     "page_viewed": 35,
     "product_viewed": 22,

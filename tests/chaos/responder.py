@@ -20,18 +20,21 @@ from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartit
 from infra.kafka.client import KafkaAway, client_config
 from infra.kafka.topic_reader import reader_config
 from schemas.codec import PARTITIONER
+from schemas.endpoints import WEBHOOK
 from schemas.outcomes import outcome_id
 from schemas.topics import COMMANDS, OUTCOMES
 from schemas.vocabulary import OutcomeKind
 
 
-def answers(seed: int, command_id: str) -> list[tuple[float, OutcomeKind, dict[str, Any]]]:
-    """What becomes of a command, and how many seconds later."""
+def answers(seed: int, command_id: str, channel: str = "email") -> list[tuple[float, OutcomeKind, dict[str, Any]]]:
+    """What becomes of a command, and how many seconds later. Nobody reads a webhook."""
     chance = Random(f"{seed}.{command_id}")
     if chance.random() < 0.12:
         kinds = (OutcomeKind.REFUSED, OutcomeKind.EXPIRED, OutcomeKind.FAILED)
         return [(chance.uniform(0, 4), chance.choice(kinds), {})]
     found: list[tuple[float, OutcomeKind, dict[str, Any]]] = [(0.0, OutcomeKind.ACCEPTED, {})]
+    if channel == WEBHOOK:
+        return found
     dice, after_s = chance.random(), chance.uniform(0.2, 3)
     if dice < 0.3:
         found.append((after_s, OutcomeKind.CLICKED, {"url": "https://shop.example/"}))
@@ -159,10 +162,13 @@ class Responder:
         self._next[message.partition() or 0] = (message.offset() or 0) + 1
         value, key = message.value() or b"", message.key() or b""
         self._kept.write(value + b"\n")
-        command_id = orjson.loads(value)["id"]
-        for after_s, kind, more in answers(self._seed, command_id):
+        command = orjson.loads(value)
+        command_id, channel = command["id"], command["channel"]
+        of_webhook = {"channel": WEBHOOK, "trigger": command["trigger"], "step": command["step"]}
+        for after_s, kind, more in answers(self._seed, command_id, channel):
             self._number += 1
             body = {"id": outcome_id(command_id, kind, 1), "command_id": command_id, "kind": kind, **more}
+            body |= of_webhook if channel == WEBHOOK else {}
             body |= {"user_id": key.decode(), "attempt": 1}
             heapq.heappush(self._due, (time.monotonic() + after_s, self._number, key.decode(), orjson.dumps(body)))
 

@@ -152,6 +152,47 @@ steps:
   - wait: 2s
   - send: {template: offer, id: last}
 """
+BRANDS = """
+brand: shop
+from: Shop <hello@shop.example>
+---
+brand: outlet
+from: Outlet <hello@outlet.example>
+---
+trigger: shop-offer
+brand: shop
+purpose: news
+on: {event: product_viewed, where: event.price >= 30}
+cap: {max: 2, per: 20s, scope: brand}
+budget: {max: 1000, per: 1h}
+send: {template: offer, data: {price: event.price}}
+---
+trigger: shop-missed
+brand: MISSED_BRAND
+purpose: marketing
+on: {event: page_viewed, where: event.deep == true}
+after: 3s
+cap: {max: 2, per: 20s, scope: brand, over: defer}
+expires: 30s
+send: {template: missed}
+---
+policy: brake
+for: {brand: shop}
+budget: {max: 5000, per: calendar day}
+"""
+WEBHOOK = """
+trigger: tell
+purpose: news
+on: order_completed
+key: event.order_id
+reentry: never
+when: event.total > 30
+send: {webhook: crm, data: {order_id: event.order_id, total: event.total}}
+---
+endpoint: crm
+url: https://crm.example/hooks
+secrets: crm-signing
+"""
 COUNTS = """
 trigger: burst
 purpose: marketing
@@ -176,8 +217,8 @@ send: {template: missed}
 
 @dataclass(frozen=True)
 class Switches:
-    """What a run turns: the mode of one rule, the cap of another, whether two more are there, and what is edited under
-    running journeys."""
+    """What a run turns: the mode of one rule, the cap of another, the brand of a third, whether two more are there, and
+    what is edited under running journeys."""
 
     cart_mode: str = "live"
     journey_max: int = 3
@@ -185,10 +226,11 @@ class Switches:
     fresh: bool = False
     visit_wait_s: int = 4
     visit_edit: str = "follow"
+    missed_brand: str = "shop"
 
     def turned(self, chance: Random) -> "Switches":
         """One of them turned."""
-        match chance.randrange(6):
+        match chance.randrange(7):
             case 0:
                 modes = [mode for mode in ("live", "off", "canary 50%", "shadow") if mode != self.cart_mode]
                 return replace(self, cart_mode=chance.choice(modes))
@@ -200,6 +242,8 @@ class Switches:
             case 3 | 4:
                 wait_s = chance.choice([seconds for seconds in (1, 4, 9) if seconds != self.visit_wait_s])
                 return replace(self, visit_wait_s=wait_s, visit_edit=chance.choice(("follow", "follow", "pin")))
+            case 5:
+                return replace(self, missed_brand="outlet" if self.missed_brand == "shop" else "shop")
         return replace(self, fresh=not self.fresh)
 
 
@@ -211,6 +255,8 @@ CAPS = [
     PlainCap(1, 20_000, trigger="spender"),
     PlainCap(2, 30_000, trigger="burst"),
     PlainCap(2, 20_000, trigger="quieter"),
+    PlainCap(2, 20_000, brand="shop"),
+    PlainCap(2, 20_000, brand="outlet"),
 ]
 """What may never be exceeded, under any of the sets."""
 
@@ -231,6 +277,8 @@ def texts(switches: Switches, quiet: tuple[str, str]) -> dict[str, str]:
         "levels.yaml": LEVELS,
         "counts.yaml": COUNTS,
         "thanks.yaml": THANKS,
+        "brands.yaml": BRANDS.replace("MISSED_BRAND", switches.missed_brand),
+        "webhook.yaml": WEBHOOK,
         "visit.yaml": VISIT.replace("WAIT_S", f"{switches.visit_wait_s}s").replace("EDIT", switches.visit_edit),
     }
     if switches.trial:

@@ -51,7 +51,7 @@ KNOWN_BY = 500
 DEATHS = 4
 CONTROL_USERS = 24
 """So few that many events of one come in each checkpoint: of more than 64 some are no longer known as repeated."""
-SCOPES = ("global", "trigger/journey", "trigger/cart", "purpose/news", "purpose/marketing")
+SCOPES = ("global", "trigger/journey", "trigger/cart", "purpose/news", "purpose/marketing", "purpose/shop/news")
 
 
 class Settled(NamedTuple):

@@ -19,7 +19,7 @@ DECISION = (
 )
 COMMAND = (
     *("id", "trigger", "rule_hash", "occurrence", "step", "user_id", "channel", "to", "template", "template_hash"),
-    *("variant", "brand", "purpose", "data", "decided_at", "expires_at", "priority"),
+    *("variant", "brand", "purpose", "budgets", "data", "decided_at", "expires_at", "priority"),
 )
 
 
@@ -114,15 +114,17 @@ _GATE_FIELDS = {"cap": ("observed", "limit", "next_eligible"), "quiet": ("next_e
 
 @dataclass(frozen=True)
 class PlainCap:
-    """The most that any version of a cap allows: by trigger, by purpose, or of everything that purpose sends."""
+    """The most that any version of a cap allows: of everything, or by trigger, purpose and brand."""
 
     max: int
     window_ms: int
     trigger: str | None = None
     purpose: str | None = None
+    brand: str | None = None
 
     def counts(self, command: dict[str, Any]) -> bool:
-        return self.trigger in (None, command["trigger"]) and self.purpose in (None, command["purpose"])
+        wanted = {"trigger": self.trigger, "purpose": self.purpose, "brand": self.brand}
+        return all(value in (None, command.get(name)) for name, value in wanted.items())
 
 
 def caps_exceeded(

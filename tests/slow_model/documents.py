@@ -118,6 +118,7 @@ def _rule(node: Node, digest: str, templates: Mapping[str, str]) -> Rule:
         hash=digest,
         purpose=node["purpose"],
         brand=node.get("brand"),
+        budgets=tuple(_budget(f"trigger/{name}", node.get("budget"))),
         mode=mode.split()[0],
         percent=float(mode.split()[1].rstrip("%")) if mode.startswith("canary") else 100.0,
         **_sources(name, _many(node["on"])),
@@ -239,6 +240,14 @@ def _score(node: Node) -> Score:
     return Score(node["score"], Curve(decay["curve"], ms, float(decay.get("exponent", 1))), ceiling, add)
 
 
+def _budget(name: str, node: Node | None) -> Iterable[dict[str, Any]]:
+    """A budget as mails carry it; of a calendar window the zone is the project's."""
+    if node is not None:
+        per = window(node["per"])
+        span = {"per_ms": per.ms} if per.unit is None else {"unit": per.unit, "zone": "UTC"}
+        yield {"name": name, "max": int(node["max"]), **span}
+
+
 def _mails(steps: Steps) -> bool:
     """Whether any step sends a mail."""
     found = [step for step in steps if isinstance(step, Send) and step.channel == "email"]
@@ -264,5 +273,6 @@ def _obeying(rule: Rule, policies: list[Node]) -> Rule:
             quiet=(*rule.quiet, *map(_quiet, _many(policy.get("quiet")))),
             holdouts=(*rule.holdouts, *held),
             expires_ms=min(rule.expires_ms, duration(policy.get("expires", "400d"))),
+            budgets=(*rule.budgets, *_budget(f"policy/{policy['policy']}", policy.get("budget"))),
         )
     return rule

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -207,6 +207,8 @@ class Rule:
     goal: Goal | None
     follows: bool
     """Whether what runs follows an edit."""
+    budgets: tuple[Mapping[str, Any], ...] = ()
+    """As mails carry them."""
 
     @property
     def awaited(self) -> list[Pattern]:

@@ -149,6 +149,7 @@ def _command(
             "decided_at": instant(me.now_ms),
             "expires_at": instant(occurrence.due_ms + rule.expires_ms),
             "priority": rule.priority,
+            "budgets": list(rule.budgets) if step.channel == "email" else None,
         }
     )
 
