@@ -67,17 +67,18 @@ class Manifest(Fact):
 
 DELIVERY = "delivery"
 """The scope of everything that delivery does."""
+_CONTROL_SCOPE = r"^(global|(trigger|purpose|brand|endpoint)/.+|delivery(/[a-z]+/.+)?)$"
 
 
 class Control(Fact):
-    """A switch, kept under its scope: `global`, `trigger/NAME` or `purpose/NAME`.
+    """A switch, kept under its scope: `global`, or a trigger, purpose, brand or endpoint, as in `trigger/NAME`.
 
     `delivery`, and `delivery/` before a kind and a name, is a scope of delivery only: decisions go on. With `values` it
     pauses nothing: a key of the shaping file has another value there.
     """
 
     number: Count
-    scope: Annotated[str, Field(pattern=r"^(global|(trigger|purpose)/.+|delivery(/[a-z]+/.+)?)$", max_length=256)]
+    scope: Annotated[str, Field(pattern=_CONTROL_SCOPE, max_length=256)]
     paused: bool
     by: str = ""
     at: Instant

@@ -24,16 +24,14 @@ from triggers.rules.ruleset import RuleSet
 GLOBAL = "global"
 EFFECT_S = 2
 """This many seconds after the command returns, no running worker sends what is paused."""
-_SCOPE = re.compile(
-    r"global|(trigger|purpose)/\S{1,200}|delivery(/(trigger|purpose|domain|source|site|provider)/\S{1,200})?"
-)
+_OF_RULES = ("trigger", "purpose", "brand", "endpoint")
+_OF_DELIVERY = (*_OF_RULES, "domain", "provider", "site", "source")
+_SCOPE = re.compile(rf"global|({'|'.join(_OF_RULES)})/\S{{1,200}}|delivery(/({'|'.join(_OF_DELIVERY)})/\S{{1,200}})?")
 EVERYTHING = "all"
-_WAYS = ("source", "site", "provider")
-_NOT_OF_RULES = ("domain/", *(f"{kind}/" for kind in _WAYS))
 
 
 class UnknownScope(UserError):
-    """The scope names no trigger and no purpose of the current rules."""
+    """The scope names nothing of the current rules."""
 
 
 def switch(kafka: str, scope: str, *, paused: bool, by: str = "", **more: Any) -> Control:
@@ -115,9 +113,13 @@ def delivery_scope(scope: str) -> str:
     full = DELIVERY if scope == EVERYTHING else f"{DELIVERY}/{scope}"
     kind, _, name = scope.partition("/")
     if not _SCOPE.fullmatch(full) or scope == DELIVERY:
-        kinds = ", ".join(f"{each}/NAME" for each in ("trigger", "purpose", "domain", "provider", "site"))
-        raise UnknownScope(f"{scope!r} is not a scope of delivery; write all, {kinds} or source/NAME")
+        raise UnknownScope(f"{scope!r} is not a scope of delivery; write {_listed(EVERYTHING, _OF_DELIVERY)}")
     return f"{DELIVERY}/domain/{_domain(name)}" if kind == "domain" else full
+
+
+def _listed(first: str, kinds: Sequence[str]) -> str:
+    *named, last = (f"{kind}/NAME" for kind in kinds)
+    return f"{', '.join([first, *named])} or {last}"
 
 
 def _domain(name: str) -> str:
@@ -161,15 +163,12 @@ def _values(control: Control) -> str:
 
 def _check(kafka: str, scope: str) -> None:
     if not _SCOPE.fullmatch(scope):
-        raise UnknownScope(f"{scope!r} is not a scope; write global, trigger/NAME or purpose/NAME")
+        raise UnknownScope(f"{scope!r} is not a scope; write {_listed(GLOBAL, _OF_RULES)}")
     scope = scope.removeprefix(DELIVERY).lstrip("/")
-    free = scope in ("", GLOBAL) or scope.startswith(_NOT_OF_RULES)
-    rules = None if free else running_rules(kafka)
+    rules = running_rules(kafka) if scope.partition("/")[0] in _OF_RULES else None
     if rules is None:  # what rules do not name needs no check, and without rules there are no names to compare
         return
-    named = {f"trigger/{name}" for name in rules.triggers} | {
-        f"purpose/{purpose}" for trigger in rules.triggers.values() for purpose in (trigger.purpose, trigger.consent)
-    }
+    named = _names(rules)
     if scope in named:
         return
     known = named | {control.scope for control in switches(kafka)}  # a paused rule may have been removed
@@ -180,6 +179,14 @@ def _check(kafka: str, scope: str) -> None:
     listed = ", ".join(sorted(other for other in known if other.startswith(f"{kind}/"))) or "none"
     hint = f"did you mean {near[0]}?" if near else f"known: {listed}"
     raise UnknownScope(f"no {kind} {name!r} in the current rules; {hint}")
+
+
+def _names(rules: RuleSet) -> set[str]:
+    """The scopes that rules name."""
+    named = {"trigger": rules.triggers.keys(), "brand": rules.brands.keys(), "endpoint": rules.endpoints.keys()}
+    found = {f"{kind}/{name}" for kind, names in named.items() for name in names}
+    purposes = {purpose for trigger in rules.triggers.values() for purpose in (trigger.purpose, trigger.consent)}
+    return found | {f"purpose/{purpose}" for purpose in purposes}
 
 
 def running_rules(kafka: str) -> RuleSet | None:

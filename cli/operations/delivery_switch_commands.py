@@ -17,8 +17,8 @@ from schemas.vocabulary import PauseMode
 Scope = Annotated[
     str,
     typer.Argument(
-        help="all, trigger/NAME, purpose/NAME, domain/NAME (of recipients), or provider/NAME, site/NAME or source/NAME "
-        "of the shaping file.",
+        help="all, trigger/NAME, purpose/NAME, brand/NAME, endpoint/NAME (of webhooks), domain/NAME (of recipients), "
+        "or provider/NAME, site/NAME or source/NAME of the shaping file.",
         show_default=False,
     ),
 ]
@@ -46,7 +46,7 @@ def pause(
     """
     if discard and scope.partition("/")[0] in ("source", "site", "provider"):
         raise typer.BadParameter(
-            "ends mails of a trigger, a purpose or a domain; those of a source, site or provider can only be held",
+            "ends what a scope of the rules or a domain has; those of a source, site or provider can only be held",
             param_hint="--discard",
         )
     mode = PauseMode.DISCARD if discard else PauseMode.HOLD
@@ -103,6 +103,8 @@ def retry_now(
     Examples: `ebbtide senders retry-now purpose/transactional --reason "the relay is back" --by ada`,
     `ebbtide senders retry-now provider/google --by ada`
     """
+    if scope.partition("/")[0] in ("brand", "endpoint"):
+        raise typer.BadParameter("name a trigger or a purpose instead; a brand or endpoint can only be paused")
     _publish(scope, file, why, by, instance, as_json, paused=False, retry=True)
 
 

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 PANEL = "Kill switch"
 
-Scope = Annotated[str, typer.Argument(help="global, trigger/NAME or purpose/NAME.", show_default=False)]
+Scope = Annotated[
+    str,
+    typer.Argument(help="global, trigger/NAME, purpose/NAME, brand/NAME or endpoint/NAME.", show_default=False),
+]
 By = Annotated[str, typer.Option(help="Who makes the change, for the record.")]
 Why = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
 
@@ -29,7 +32,7 @@ def pause(
     instance: Instance = "main",
     as_json: AsJson = False,
 ) -> None:
-    """Stop sending: everything, one trigger or one purpose.
+    """Stop sending: everything, one trigger, purpose or brand, or the webhooks to one endpoint.
 
     Sends that come due during the pause are dropped with the reason `mode`, not kept for later. Commands that were
     decided before wait for `resume`, unless they expire; with --discard they end as `suppressed`, reason `discarded`.

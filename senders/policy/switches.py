@@ -8,6 +8,7 @@ from datetime import datetime
 
 from schemas.brands import purpose_in
 from schemas.commands import SendCommand
+from schemas.endpoints import WEBHOOK
 from schemas.rules import DELIVERY, Control
 from schemas.switches import SwitchBoard
 from schemas.vocabulary import PauseMode
@@ -103,8 +104,11 @@ def _scopes(command: SendCommand, address: str | None) -> Iterable[str]:
     trigger, purpose = f"trigger/{command.trigger}", f"purpose/{command.purpose}"
     yield from ("global", trigger, purpose, DELIVERY, f"{DELIVERY}/{trigger}", f"{DELIVERY}/{purpose}")
     if command.brand is not None:
-        of_all_brands = f"purpose/{purpose_in(command.brand, command.purpose)}"
-        yield from (of_all_brands, f"{DELIVERY}/{of_all_brands}")
+        for each in (f"purpose/{purpose_in(command.brand, command.purpose)}", f"brand/{command.brand}"):
+            yield from (each, f"{DELIVERY}/{each}")
+    if command.channel == WEBHOOK:
+        endpoint = f"endpoint/{command.template}"
+        yield from (endpoint, f"{DELIVERY}/{endpoint}")
     if address is not None:
         yield f"{DELIVERY}/domain/{address.rpartition('@')[2].lower()}"
 

@@ -29,7 +29,7 @@ def send(me: Present, rule: Rule, occurrence: Occurrence, step: Send) -> bool:
         is_true(occurrence.pinned.when, given),
         _maxima(rule, given),
         occurrence.unknown_ms,
-        step.channel == "webhook",
+        step.template if step.channel == "webhook" else None,
     )
     verdict = sends.ask(question, me.past)
     data: dict[str, Any] = {}

@@ -63,7 +63,12 @@ class Question:
     """How many each cap of the rule allows; None if one fails."""
     unknown_since_ms: int | None = None
     """Since when the send has waited for the user's first profile."""
-    webhook: bool = False
+    endpoint: str | None = None
+    """Of a webhook."""
+
+    @property
+    def webhook(self) -> bool:
+        return self.endpoint is not None
 
 
 def ask(question: Question, past: Past) -> Verdict:
@@ -150,15 +155,18 @@ def _unknown(question: Question, answers: list[dict[str, Any]]) -> Verdict:
     return Verdict("drop", "expired", answers, cause="profile_unknown")
 
 
-def _scopes(rule: Rule) -> KeysView[str]:
-    """What can be paused of a rule, the widest first."""
-    named = ("global", f"trigger/{rule.name}", f"purpose/{rule.purpose}", f"purpose/{rule.consent}")
+def _scopes(question: Question) -> KeysView[str]:
+    """What can be paused of a send, the widest first."""
+    rule = question.rule
+    named = ["global", f"trigger/{rule.name}", f"purpose/{rule.purpose}", f"purpose/{rule.consent}"]
+    named += [f"brand/{rule.brand}"] if rule.brand else []
+    named += [f"endpoint/{question.endpoint}"] if question.endpoint else []
     return dict.fromkeys(named).keys()
 
 
 def _mode(question: Question) -> tuple[str, str | None]:
     rule = question.rule
-    if _scopes(rule) & question.paused or rule.mode == "off":
+    if _scopes(question) & question.paused or rule.mode == "off":
         return "off", None
     outside = rule.mode == "canary" and share_of("canary", rule.name, question.user_id) >= rule.percent
     return ("shadow", "mode") if rule.mode == "shadow" or outside else ("send", None)
@@ -167,7 +175,7 @@ def _mode(question: Question) -> tuple[str, str | None]:
 def _seen_mode(question: Question, kind: str) -> dict[str, Any]:
     """What the gate `mode` stores: the mode, in a canary where the user stands, or the widest scope that is paused."""
     rule = question.rule
-    for scope in _scopes(rule):
+    for scope in _scopes(question):
         if scope in question.paused:
             return {"observed": {"paused": scope}}
     if rule.mode != "canary":

@@ -49,7 +49,7 @@ _NO_ROUTE = Route()
 
 
 class Evaluator:
-    """Applies events, profiles, outcomes and time to states. `paused` holds scopes: global, trigger/NAME, purpose/NAME.
+    """Applies events, profiles, outcomes and time to states. `paused` holds scopes such as global or trigger/NAME.
 
     `profile_wait_ms` is how long a send that needs consent waits for the user's first profile.
     """

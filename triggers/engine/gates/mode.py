@@ -28,9 +28,7 @@ def ask(request: GateRequest) -> AnswerRecord:
     trigger = request.trigger
     if trigger.mode == "live" and not request.evaluation.paused:
         return _LIVE
-    purposes = dict.fromkeys((trigger.purpose, trigger.consent))
-    scopes = ("global", f"trigger/{trigger.name}", *(f"purpose/{each}" for each in purposes))
-    paused = next((scope for scope in scopes if scope in request.evaluation.paused), None)
+    paused = next((scope for scope in _scopes(request) if scope in request.evaluation.paused), None)
     if paused is not None:
         return AnswerRecord(Gate.MODE, False, {"paused": paused})
     if trigger.mode == "off":
@@ -41,6 +39,16 @@ def ask(request: GateRequest) -> AnswerRecord:
         request.verdict.outcome, request.verdict.reason = DecisionOutcome.SHADOW, Reason.MODE
     limit = whole(trigger.canary_percent) if trigger.mode == "canary" else None
     return AnswerRecord(Gate.MODE, True, OUTSIDE if outside else trigger.mode, limit)
+
+
+def _scopes(request: GateRequest) -> Iterator[str]:
+    """What can be paused of a send, the widest first."""
+    trigger = request.trigger
+    yield from ("global", f"trigger/{trigger.name}", f"purpose/{trigger.purpose}", f"purpose/{trigger.consent}")
+    if trigger.brand is not None:
+        yield f"brand/{trigger.brand}"
+    if request.send.is_webhook:
+        yield f"endpoint/{request.send.template}"
 
 
 def verify(decision: Decision, answer: GateAnswer) -> Iterator[str]:

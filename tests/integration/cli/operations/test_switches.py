@@ -19,6 +19,7 @@ from infra.kafka.connection import Connection
 from schemas.topics import CONTROL, EVENTS, RULES
 from streams.decisions.rulefeed import PublishedRules, RuleFeed
 from streams.runtime.checkpoint import OffsetMetadata
+from triggers.language.diagnostics import SourceFile
 
 pytestmark = pytest.mark.servers
 
@@ -107,13 +108,28 @@ def test_a_pause_whose_time_is_over_is_not_listed_as_a_pause(kafka, topic_prefix
             "trigger/thansk",
             "ebbtide: no trigger 'thansk' in the current rules; did you mean trigger/thanks?\n",
         ),
-        ("everything", "ebbtide: 'everything' is not a scope; write global, trigger/NAME or purpose/NAME\n"),
+        (
+            "everything",
+            "ebbtide: 'everything' is not a scope; "
+            "write global, trigger/NAME, purpose/NAME, brand/NAME or endpoint/NAME\n",
+        ),
     ],
 )
 def test_a_scope_that_names_nothing_is_refused_with_the_nearest_name(kafka, scope, expected):
     apply_folder(kafka, FOLDER)
     done = ebbtide(kafka, "pause", scope)
     assert (done.returncode, done.stderr) == (2, expected)
+
+
+def test_a_brand_and_an_endpoint_of_the_rules_can_be_paused_and_resumed(kafka):
+    brand, endpoint = "brand: harbour\nfrom: mail@harbour.example\n", "endpoint: crm\nurl: https://crm.example/hooks\n"
+    rules = SourceFile("brands.yaml", f"{brand}---\n{endpoint}secrets: crm-signing\n")
+    apply_folder(kafka, Folder("brands", [rules], {}))
+    for scope in ("brand/harbour", "endpoint/crm"):
+        for command, state in (("pause", "paused"), ("resume", "resumed")):
+            done = ebbtide(kafka, command, scope)
+            assert done.stdout.startswith(f"{scope} is {state}: "), done.stderr
+    apply_folder(kafka, Folder("brands", [], {}))
 
 
 def test_a_feed_that_cannot_go_on_says_so_to_the_process(kafka):

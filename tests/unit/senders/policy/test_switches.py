@@ -76,6 +76,17 @@ def test_a_paused_purpose_binds_that_of_one_brand_or_of_all(purpose: str, of: st
     assert (found.binding(outlet, None, NOW, NOW) is not None) is (purpose == "purpose/news")
 
 
+@pytest.mark.parametrize("of", ["", "delivery/"])
+def test_a_paused_brand_binds_all_its_mails_and_a_paused_endpoint_its_webhooks(of: str) -> None:
+    shop = COMMAND.model_copy(update={"brand": "shop"})
+    webhook = COMMAND.model_copy(update={"channel": "webhook", "template": "crm", "to": None})
+    mail = COMMAND.model_copy(update={"template": "crm"})
+    for scope, bound in ((f"{of}brand/shop", shop), (f"{of}endpoint/crm", webhook)):
+        found = switches(scope)
+        binds = [each for each in (shop, webhook, mail) if found.binding(each, each.to, NOW, NOW) is not None]
+        assert binds == [bound], scope
+
+
 def test_a_pause_binds_until_its_end_and_the_one_that_ends_last_is_named() -> None:
     end = NOW + timedelta(minutes=1)
     assert binding(switches("global", until=end), now=end) is None

@@ -108,6 +108,14 @@ def test_a_paused_purpose_is_that_of_one_brand_or_of_all(paused: str) -> None:
     assert (outcomes(world)[1] == "o drop mode") is (paused == "purpose/marketing")
 
 
+def test_a_paused_brand_drops_the_sends_of_its_rules_alone() -> None:
+    world = World(SHOP + PLAIN, consent=("outlet/marketing", "marketing"), paused=frozenset({"brand/shop"}))
+    for minute, name in enumerate("xyz"):
+        world.event(f"2026-01-05 10:0{minute}", name)
+    assert outcomes(world) == ["s drop mode", "o send", "p send"]
+    assert world.decisions[0].gates[0].observed == {"paused": "brand/shop"}
+
+
 def test_the_command_carries_brand_and_consent_and_its_bytes_are_those_of_the_model() -> None:
     budget = "budget: {max: 5, per: calendar day}\n"
     policy = "---\npolicy: brake\nfor: {brand: shop}\nbudget: {max: 100, per: 90m}\n"

@@ -53,6 +53,14 @@ def test_mode_condition_and_expiry_do(key: str, expected: str, gates: list[str])
     assert world.commands == []
 
 
+def test_a_paused_endpoint_drops_its_webhooks_and_no_mail() -> None:
+    rule = HEAD + "steps: [send: {webhook: crm}, send: {template: a}]\n"
+    world = World(rule + ENDPOINT, paused=frozenset({"endpoint/crm"}))
+    world.event("2026-01-05 10:00", "paid", total=7)
+    assert [what for _, what in world.decided] == ["drop mode", "send"]
+    assert [command.channel for command in world.commands] == ["email"]
+
+
 def test_a_repeated_webhook_is_a_duplicate() -> None:
     world = World(HEAD + "key: user.id\nsteps: [send: {webhook: crm}, wait: 1h, send: {template: a}]\n" + ENDPOINT)
     world.event("2026-01-05 10:00", "paid")
