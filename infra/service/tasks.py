@@ -62,6 +62,40 @@ async def run_together(parts: Mapping[str, Coroutine[Any, Any, None]]) -> None:
         raise errors[0]
 
 
+class TaskSet:
+    """Tasks that come and end one by one. The first error that one of them raises is the defect of all.
+
+    Used in the event loop's thread only.
+    """
+
+    def __init__(self, on_end: Callable[[], None]) -> None:
+        """`on_end` is called with the end of each task."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._on_end = on_end
+        self._defect: asyncio.Future[None] = asyncio.Future()
+
+    def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Runs a coroutine as a task of this name."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    async def raise_defect(self) -> None:
+        """Waits until a task raises an error, and raises it."""
+        await self._defect
+
+    async def end(self) -> None:
+        """Cancels the tasks until they have ended."""
+        await end_tasks(self._tasks)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        self._on_end()
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._defect.done():
+            self._defect.set_exception(error)
+
+
 def run_in_thread(name: str, work: Callable[[], T]) -> "asyncio.Future[T]":
     """Runs `work` in a daemon thread of this name; the future gets its result or error in the event loop.
 

@@ -5,15 +5,15 @@ task of its own, so that a slow server holds up its own lane only.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 
 from infra.postgres.database import AsyncDatabase
 from infra.service.faults import describe
-from infra.service.tasks import end_tasks, run_together
+from infra.service.tasks import TaskSet, run_together
 from infra.service.watchdog import Watchdog
 from schemas.outcomes import Reply
 from schemas.waiting import event_within
@@ -107,8 +107,7 @@ class LaneDriver:
         self._looking: set[str] = set()
         self._looked_s: dict[str, float] = {}
         """When the hosts of each domain were looked up last."""
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._defect: asyncio.Future[None] = asyncio.Future()
+        self._tasks = TaskSet(self._wake.set)
         self._ask = asyncio.Event()
         self._log = structlog.get_logger("senders.delivery.lane_driver")
 
@@ -127,7 +126,7 @@ class LaneDriver:
         """Look up the hosts of a domain."""
         if domain not in self._looking:
             self._looking.add(domain)
-            self._start("lookup", self._find(domain))
+            self._tasks.start("lookup", self._find(domain))
 
     def reshape(self, file: ShapingFile) -> None:
         """Another file is in force."""
@@ -159,16 +158,12 @@ class LaneDriver:
                     "lane-permits": self._take_permits(),
                     "lane-leases": self._keep_leases(),
                     "lane-actions": self._rules.run(),
-                    "lane-defects": self._raise_defect(),
+                    "lane-defects": self._tasks.raise_defect(),
                 }
             )
         finally:
-            await end_tasks(self._tasks)
+            await self._tasks.end()
             await self._connections.close_all()
-
-    async def _raise_defect(self) -> None:
-        """An error of a task that nothing expects ends the driver."""
-        await self._defect
 
     # decisions
 
@@ -185,10 +180,10 @@ class LaneDriver:
             for begin in decision.begins:
                 self._begin(begin)
             for failed in decision.failed:
-                self._start("set-back", self._mails.set_back(failed.mail.id, failed.error))
+                self._tasks.start("set-back", self._mails.set_back(failed.mail.id, failed.error))
             for key, count in decision.opens.items():
                 for _ in range(count):
-                    self._start("connection", self._open(key))
+                    self._tasks.start("connection", self._open(key))
             for domain in decision.lookups:
                 self.look_for(domain)
             self._asked |= {each.limit.name: each for each in decision.permits}
@@ -205,24 +200,12 @@ class LaneDriver:
         try:
             connection = self._connections.reserve(begin.lane, begin.egress.domain)
             self._mails.begun(begin.mail.id)
-            self._start("mail", self._mail(begin, connection))
+            self._tasks.start("mail", self._mail(begin, connection))
         except Exception as error:  # noqa: BLE001  # one mail's error is that mail's outcome
             if connection is not None:
                 connection.busy = False
             self.board.ended(begin.lane, self.now_us(), taken=False)
-            self._start("set-back", self._mails.set_back(begin.mail.id, error))
-
-    def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        self._wake.set()
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not self._defect.done():
-            self._defect.set_exception(error)
+            self._tasks.start("set-back", self._mails.set_back(begin.mail.id, error))
 
     async def _find(self, domain: str) -> None:
         try:
@@ -299,7 +282,7 @@ class LaneDriver:
             closing = self._free(begin, connection, taken=True)
             reserved = False
             if closing:
-                self._start("close", self._connections.close(closing))
+                self._tasks.start("close", self._connections.close(closing))
             self._wake.set()
 
         try:
@@ -361,7 +344,7 @@ class LaneDriver:
             closing = self._retire(await self._connections.renew(self._limits), given_up=True)
             closing += self._retire(self._connections.idle(self._patience_s))
             if closing:  # the next renewal does not wait for hosts that say no goodbye
-                self._start("close", self._connections.close(closing))
+                self._tasks.start("close", self._connections.close(closing))
             self._taker.look_for_late()
             if now_s() >= drop_at_s:
                 drop_at_s = now_s() + UNUSED_S

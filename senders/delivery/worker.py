@@ -34,7 +34,7 @@ from senders.delivery.ready_queue import CAPACITY, DeliveryJob, ReadyQueue
 from senders.delivery.scheduler import Scheduler
 from senders.delivery.traces import Traces
 from senders.delivery.way_holds import WayHolds
-from senders.delivery.webhooks.webhooks import WebhookParts, Webhooks
+from senders.delivery.webhooks.webhooks import SharedParts, WebhookParts, Webhooks
 from senders.policy.recipients import AddressHasher
 from senders.policy.switches import DeliverySwitches
 from senders.queue.due_order import DueOrder
@@ -329,9 +329,7 @@ class DeliveryWorker:
 
     def _make_webhooks(self, chance: Callable[[], float]) -> Webhooks:
         parts = self._parts
-        return Webhooks(
-            self._settings,
-            parts.webhooks,
+        shared = SharedParts(
             begin=self._begin,
             ownership=self._ownership,
             hasher=parts.hasher,
@@ -345,3 +343,4 @@ class DeliveryWorker:
             clock=self._clock,
             watchdog=parts.watchdog,
         )
+        return Webhooks(self._settings, parts.webhooks, shared)

@@ -11,7 +11,7 @@ from senders.delivery.answers import AnswerRecorder
 from senders.delivery.attempt_begin import AttemptBegin
 from senders.delivery.mail_observer import MailObserver
 from senders.delivery.ownership import PartitionOwnership
-from senders.delivery.webhooks.webhooks import WebhookParts, Webhooks
+from senders.delivery.webhooks.webhooks import SharedParts, WebhookParts, Webhooks
 from senders.policy.endpoints import EndpointBook
 from senders.policy.recipients import AddressHasher
 from senders.queue.due_order import DueOrder
@@ -40,9 +40,7 @@ def webhooks(
     changed: Callable[[], None] = lambda: None,
 ) -> Webhooks:
     """Webhooks with the parts of a test. Without a book, no endpoint is published."""
-    return Webhooks(
-        settings,
-        WebhookParts(EndpointBook() if book is None else book, database, database),
+    shared = SharedParts(
         begin=AttemptBegin(writer, answers, lambda _: None),
         ownership=ownership,
         hasher=hasher,
@@ -56,3 +54,5 @@ def webhooks(
         clock=LedgerClock(),
         watchdog=Watchdog(),
     )
+    parts = WebhookParts(EndpointBook() if book is None else book, database, database)
+    return Webhooks(settings, parts, shared)

@@ -9,7 +9,7 @@ import heapq
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
-from infra.service.tasks import end_tasks, run_together
+from infra.service.tasks import TaskSet, run_together
 from infra.service.watchdog import STALLED_AFTER_S, Watchdog
 from schemas.endpoints import Endpoint
 from schemas.waiting import event_within
@@ -71,9 +71,8 @@ class WebhookDriver:
         self._channels: dict[str, WebhookChannel] = {}
         self._retired: list[tuple[float, WebhookChannel]] = []
         """Channels that no call begins on any more, and since when."""
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._defect: asyncio.Future[None] = asyncio.Future()
         self._wake, self._ask = asyncio.Event(), asyncio.Event()
+        self._tasks = TaskSet(self._wake.set)
         self._asked: dict[str, PermitRequest] = {}
 
     def put(self, job: DeliveryJob) -> None:
@@ -115,16 +114,13 @@ class WebhookDriver:
                     "webhook-begins": self._begin_all(),
                     "webhook-permits": self._take_permits(),
                     "webhook-channels": self._keep_channels(),
-                    "webhook-defects": self._raise_defect(),
+                    "webhook-defects": self._tasks.raise_defect(),
                 }
             )
         finally:
-            await end_tasks(self._tasks)
+            await self._tasks.end()
             for channel in [*self._channels.values(), *(each for _, each in self._retired)]:
                 await channel.close()
-
-    async def _raise_defect(self) -> None:
-        await self._defect
 
     async def _begin_all(self) -> None:
         while True:
@@ -172,16 +168,7 @@ class WebhookDriver:
         self._ready.begin(job.due.command.id)
         queue.in_flight += 1
         self._wake_scheduler()
-        task = asyncio.create_task(self._call(queue, job, known, call), name="webhook")
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        self._wake.set()
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not self._defect.done():
-            self._defect.set_exception(error)
+        self._tasks.start("webhook", self._call(queue, job, known, call))
 
     async def _call(self, queue: EndpointQueue, job: DeliveryJob, known: KnownEndpoint, call: CallSettings) -> None:
         """Make one call. Whatever that raises, other calls go on."""

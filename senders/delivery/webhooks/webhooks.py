@@ -36,70 +36,58 @@ class WebhookParts:
     suspensions: AsyncDatabase
 
 
+@dataclass(frozen=True, slots=True)
+class SharedParts:
+    """What webhooks have in common with the mails of their worker."""
+
+    begin: AttemptBegin
+    ownership: PartitionOwnership
+    hasher: AddressHasher
+    answers: AnswerRecorder
+    templates: TemplateCache
+    observer: MailObserver
+    release: Callable[[DeliveryJob], None]
+    """Called with a job that was let go without an answer and stands in no line."""
+    changed: Callable[[], None]
+    """Called when what waits in lines may go on."""
+    wake: Callable[[], None]
+    """Called when there is room for more."""
+    chance: Callable[[], float]
+    clock: Callable[[], datetime]
+    watchdog: Watchdog
+
+
 class Webhooks:
     """All methods belong to the event loop's thread."""
 
-    def __init__(
-        self,
-        settings: SenderSettings,
-        parts: WebhookParts,
-        *,
-        begin: AttemptBegin,
-        ownership: PartitionOwnership,
-        hasher: AddressHasher,
-        answers: AnswerRecorder,
-        templates: TemplateCache,
-        observer: MailObserver,
-        release: Callable[[DeliveryJob], None],
-        changed: Callable[[], None],
-        wake: Callable[[], None],
-        chance: Callable[[], float],
-        clock: Callable[[], datetime],
-        watchdog: Watchdog,
-    ) -> None:
-        """`changed` is called when what waits in lines may go on, `wake` when there is room for more."""
+    def __init__(self, settings: SenderSettings, parts: WebhookParts, shared: SharedParts) -> None:
         self._settings = settings
-        self._observer = observer
-        self._clock = clock
+        self._shared = shared
         self._book = parts.book
-        self._release = release
         self._destinations = Destinations(frozenset(settings.webhook_private_hosts), settings.allow_real_mail)
         ready = ReadyQueue(self._released)
-        self._health = EndpointHealth(parts.suspensions, parts.book, clock, changed, watchdog)
+        self._health = EndpointHealth(parts.suspensions, parts.book, shared.clock, shared.changed, shared.watchdog)
         self._taker = PermitTaker(parts.permits)
-        sender = WebhookSender(
-            begin=begin,
-            ownership=ownership,
-            hasher=hasher,
-            answers=answers,
-            retry=RetryPolicy(
-                timedelta(seconds=settings.webhook_retry_first_s),
-                timedelta(seconds=settings.webhook_retry_longest_s),
-                settings.retry_jitter,
-            ),
-            chance=chance,
-            clock=clock,
-        )
         self._driver = WebhookDriver(
             ready=ready,
             book=parts.book,
             health=self._health,
-            sender=sender,
+            sender=_sender(settings, shared),
             taker=self._taker,
             make_channel=self._channel,
             connections=settings.webhook_connections,
-            wake=wake,
+            wake=shared.wake,
             called=self._called,
-            watchdog=watchdog,
+            watchdog=shared.watchdog,
         )
         self.intake = WebhookIntake(
             ready=ready,
             driver=self._driver,
             book=parts.book,
             health=self._health,
-            templates=templates,
+            templates=shared.templates,
             publication_wait=timedelta(seconds=settings.template_wait_s),
-            clock=clock,
+            clock=shared.clock,
         )
         self.tasks = {"webhook-driver": self._driver.run, "endpoint-health": self._health.run}
         """What runs until it is cancelled."""
@@ -115,12 +103,25 @@ class Webhooks:
     def _released(self, job: DeliveryJob) -> None:
         """A job was let go without an answer: its row is read again where it stands."""
         if job.due.behind is None:
-            self._release(job)
+            self._shared.release(job)
         else:
             self.intake.let_go(job.due)
 
     def _called(self, endpoint: Endpoint, result: SendResult) -> None:
-        self._observer.called(endpoint.name, result.state)
+        self._shared.observer.called(endpoint.name, result.state)
 
     def _channel(self, call: CallSettings) -> WebhookChannel:
-        return WebhookChannel(call, self._destinations, self._settings.webhook_connections, self._clock)
+        return WebhookChannel(call, self._destinations, self._settings.webhook_connections, self._shared.clock)
+
+
+def _sender(settings: SenderSettings, shared: SharedParts) -> WebhookSender:
+    first, longest = settings.webhook_retry_first_s, settings.webhook_retry_longest_s
+    return WebhookSender(
+        begin=shared.begin,
+        ownership=shared.ownership,
+        hasher=shared.hasher,
+        answers=shared.answers,
+        retry=RetryPolicy(timedelta(seconds=first), timedelta(seconds=longest), settings.retry_jitter),
+        chance=shared.chance,
+        clock=shared.clock,
+    )
