@@ -87,6 +87,11 @@ def mailbox(customer: str) -> str:
     return f"{customer}@{NORTHMAIL if digest[3] < 85 else ELSEWHERE}"  # a third
 
 
+def takes_every_mail(customer: str) -> bool:
+    """Whether nothing ever refuses, defers or blocks the customer's mails."""
+    return mailbox(customer) == f"{customer}@{ELSEWHERE}"
+
+
 def _digest(customer: str) -> bytes:
     return hashlib.blake2b(customer.encode(), digest_size=8).digest()
 

@@ -15,6 +15,8 @@ from cli.analytics.questions import named
 from cli.analytics.tables import text_lines
 from cli.demo.block import BLOCKED, Block
 from cli.demo.books import Books, Check, as_text, event_to_mail
+from cli.demo.crm import ENDPOINT, CrmVerdict
+from cli.demo.restock import ALBUM, TIMES, Restock
 from cli.environment import Environment
 from schemas.vocabulary import OutcomeKind
 
@@ -43,6 +45,7 @@ class DemoReport:
     seed: int
     kill: Kill
     block: Block
+    restock: Restock
 
     @property
     def balanced(self) -> bool:
@@ -65,6 +68,7 @@ class DemoReport:
             "after_events": self.kill.after_events,
             "recovered_s": round(self.kill.recovered_s, 1),
             "block": self.block.counts(),
+            "restock": self.restock.counts(books),
             "decisions": len(books.decisions),
             "decisions_by_outcome": _sorted(Counter(str(d.outcome) for d in books.decisions)),
             "decisions_by_reason": _sorted(Counter(str(d.reason) for d in books.decisions if d.reason)),
@@ -97,6 +101,7 @@ def show(console: Console, report: DemoReport, environment: Environment) -> None
     console.print(_decisions(report.books))
     _rates(console, report)
     _block(console, report.block)
+    _restock(console, report.restock, report.books)
     _one_mail(console, report.books)
     _questions(console, environment)
     console.print(_books(report.checks))
@@ -104,7 +109,8 @@ def show(console: Console, report: DemoReport, environment: Environment) -> None
         "\nLook around (the demo's data stays until the next demo):\n"
         f"  .venv/bin/ebbtide up --instance {environment.instance}\n"
         f"  .venv/bin/ebbtide psql --instance {environment.instance}\n"
-        f"  .venv/bin/ebbtide dead-letters list --instance {environment.instance}\n",
+        f"  .venv/bin/ebbtide dead-letters list --instance {environment.instance}\n"
+        f"  {environment.home}/plan.html and person.html, in a browser\n",
         highlight=False,
     )
     console.file.write(orjson.dumps(report.counts()).decode() + "\n")
@@ -125,7 +131,7 @@ def _decisions(books: Books) -> Table:
 def _rates(console: Console, report: DemoReport) -> None:
     latency = event_to_mail(report.books, "thank-you")
     per_s = report.backfill_records / report.backfill_s
-    retried = sum(o.kind is OutcomeKind.DEFERRED for o in report.books.outcomes)
+    retried = sum(o.kind is OutcomeKind.DEFERRED and o.channel == "email" for o in report.books.outcomes)
     console.print(
         f"\nThroughput   backfill {report.backfill_records:,} records at {per_s:,.0f}/s; "
         f"{report.live_events:,} live events and {len(report.books.mails):,} mails in {report.live_s:.0f} s"
@@ -133,7 +139,7 @@ def _rates(console: Console, report: DemoReport) -> None:
         f"(thank-you, {latency.count:,} mails, from the event's append to the receiver's copy, kill and block included)"
         f"\nKilled       the stream worker, after {report.kill.after_events:,} live events; the next one committed "
         f"{report.kill.recovered_s:.1f} s later"
-        f"\nRetried      {retried:,} attempts, which the receiver deferred or blocked and delivery made again"
+        f"\nRetried      {retried:,} mails, which the receiver deferred or blocked and delivery made again"
         f"\nDead letters {sum(report.books.dead_letters.values())}: "
         + ", ".join(f"{cause} {n}" for cause, n in report.books.dead_letters.items()),
         highlight=False,
@@ -160,6 +166,34 @@ def _block(console: Console, block: Block) -> None:
         f"  {block.suspension}",
         f"`ebbtide explain command {block.command}`, one of the refused mails:",
         *(f"  {line}" for line in block.life),
+    ]
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def _restock(console: Console, restock: Restock, books: Books) -> None:
+    """Whom the restock reached and whom not, and what the CRM did with the webhooks."""
+    console.print(f"\n[bold]{ALBUM} is back: one event, without a user, reaches those who wait for it[/]")
+    table = Table()
+    table.add_column("customers who asked to be told")
+    for column in ("customers", "mails", "webhooks"):
+        table.add_column(column, justify="right")
+    for group in restock.groups(books):
+        table.add_row(group.title, f"{group.customers:,}", f"{group.mails:,}", f"{group.webhooks:,}")
+    console.print(table)
+    event, calls = restock.event, Counter(each.verdict for each in restock.receipts)
+    verified = len(restock.receipts) - calls[CrmVerdict.UNVERIFIED]
+    said = ", ".join(f"{name} {value}" for name, value in event.properties.items())
+    lines = [
+        f"The shop published `{event.type}` ({said}) {TIMES} times with one id: nobody was told twice",
+        f"{restock.still_waiting:,} customers go on waiting, by the states of the stream workers",
+        f"The endpoint `{ENDPOINT}` led to a CRM at {restock.url}, which got {len(restock.receipts):,} calls:",
+        f"  {verified:,} whose signature verifies, by the secret that delivery has too",
+        f"  {calls[CrmVerdict.TAKEN] + calls[CrmVerdict.UNANSWERED]:,} taken, one for each customer",
+        f"  {calls[CrmVerdict.FAILED]:,} answered with 503, and made again",
+        f"  {calls[CrmVerdict.UNANSWERED]:,} taken without an answer, and made again: "
+        f"{calls[CrmVerdict.REPEATED]:,} dropped by its id, as a repeat",
+        f"`ebbtide explain command {restock.failed}`, the webhook that got 503:",
+        *(f"  {line}" for line in restock.life),
     ]
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 

@@ -1,4 +1,5 @@
-"""The demo, start to end: servers, rules, a backtest, a backfill, a live crowd, a kill, a block, and the books."""
+"""The demo, start to end: servers, rules, a backtest, a backfill, a live crowd, a kill, a block, a restock, and the
+books."""
 
 import json
 import os
@@ -8,7 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,9 @@ from psycopg.sql import SQL
 from cli.backtest.run import run_in_memory
 from cli.backtest.tables import show_backtest
 from cli.demo import cdnow
-from cli.demo.block import NO_BLOCK, SHAPING, SINK_SCRIPT, BlockAct
-from cli.demo.books import Check, read_books, reconcile
+from cli.demo.block import NO_BLOCK, SHAPING, SINK_SCRIPT, Block, BlockAct
+from cli.demo.books import Books, Check, read_books, reconcile
+from cli.demo.crm import PATH, SECRET_NAME, Crm, led_to
 from cli.demo.crowd import NORTHMAIL, Crowd, Sizes, gather, last_purchases, mailbox, profile, shift_to_present
 from cli.demo.hindsight import act_on_rules
 from cli.demo.history import check_history, read_history
@@ -28,6 +31,7 @@ from cli.demo.http_feed import REFUSED, HttpFeed, track
 from cli.demo.person import act_on_person
 from cli.demo.readers import ReaderActions, Readers, check_leaving, check_reading
 from cli.demo.report import DemoReport, Kill
+from cli.demo.restock import ALBUM, Restock, RestockAct
 from cli.demo.workers import DemoProcesses
 from cli.environment import WEB, Environment
 from cli.manifests.publication import apply_folder
@@ -43,6 +47,7 @@ from infra.kafka.topic_setup import ensure_topics
 from infra.local import name_server
 from infra.local.engine import Engine
 from infra.local.sink_mails import read_messages
+from infra.local.webhook_receiver import HOST
 from infra.postgres.migrate import migrate
 from infra.service.page_client import read_page
 from schemas.codec import encode
@@ -64,6 +69,9 @@ LEAVING = 2
 DRAIN_TIMEOUT_S = 180.0
 SETTLE_S = 4
 """Timers fire within a second of their instant; their commands are on Kafka well before this time has passed."""
+WAITING = """ledger_queue WHERE (state IN ('admitted', 'started', 'deferred') OR next_attempt_at IS NOT NULL)
+    AND NOT (channel = 'webhook' AND EXISTS (SELECT FROM webhook_suspensions))"""
+"""What delivery is still to do. Webhooks of a suspended endpoint may wait for long: the books tell of them."""
 DOMAIN, SELECTOR = "mail.cd-harbour.example", "demo"
 ORIGIN = f"https://{DOMAIN}"
 """Where links in mails lead if this machine's own pages are not for this instance. Readers use a local port anyway."""
@@ -71,6 +79,20 @@ ORIGIN = f"https://{DOMAIN}"
 
 class DemoFailed(UserError):
     """Something stopped the demo before it could read its books."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveActs:
+    """What happened live, once all of it is settled."""
+
+    live_from: datetime
+    took_s: float
+    crowd: Crowd
+    killed_s: float
+    """When the stream worker was killed, in seconds since the epoch."""
+    block: Block
+    restock: Restock
+    readers_did: ReaderActions
 
 
 class Demo:
@@ -81,7 +103,8 @@ class Demo:
     ) -> None:
         self.environment = environment
         self.engine = engine
-        self.folder = folder
+        self.crm = Crm()
+        self.folder = led_to(folder, self.crm.url(PATH))
         self.printer = printer
         self.seed = seed
         self.sizes = Sizes()
@@ -99,6 +122,10 @@ class Demo:
             "EBBTIDE_DNS_SERVERS": json.dumps([f"{name_server.HOST}:{environment.ports.smtp}"]),
             "EBBTIDE_DANE": "false",
             "EBBTIDE_ALLOW_PRIVATE_MX": "true",
+            "EBBTIDE_EVENTS_CATALOGUE": folder.catalogues[0].path,
+            "EBBTIDE_WEBHOOK_SECRETS": json.dumps({SECRET_NAME: self.crm.secret}),
+            "EBBTIDE_WEBHOOK_PRIVATE_HOSTS": json.dumps([HOST]),
+            "EBBTIDE_WEBHOOK_RETRY_FIRST_S": "1",
         }
         self.sink = environment.home / "sink"
         self.workers = DemoProcesses(self.variables, environment.home / "logs")
@@ -110,6 +137,7 @@ class Demo:
             if not keep:
                 stack.callback(self.engine.down)
             stack.enter_context(name_server.name_server(self.environment.ports.smtp))  # by UDP; the sink has it by TCP
+            stack.enter_context(self.crm)
             stack.enter_context(self.workers)
             yield
 
@@ -170,53 +198,89 @@ class Demo:
         return log
 
     def _live(self, purchases: list[cdnow.Purchase], crossings: list[datetime]) -> DemoReport:
-        printer, environment = self.printer, self.environment
-        kafka = environment.kafka
+        kafka = self.environment.kafka
         end = max(p.time for p in purchases)
         shift = shift_to_present(datetime.now(UTC), end, crossings)
-        began = time.monotonic()
-        customers = last_purchases(purchases)
-        with Publisher(kafka) as publisher:
+        customers = {customer: time + shift for customer, time in last_purchases(purchases).items()}
+        with Progress(kafka) as progress:
+            total, backfill_s = self._backfill(purchases, customers, shift, progress)
+            mailed = sum(1 for _ in read_all(kafka, COMMANDS.name))
+            acts = self._act(customers, progress)
+        with self.printer.step("read the books, check every signature"):
+            books = read_books(kafka, self.environment.database_url, self.sink, acts.live_from)
+            checks = self._reconcile(books, acts)
+            checks.append(Check("the backfill mailed nobody", mailed == 0, f"{mailed:,} commands"))
+        with self.printer.step("replay the journal, and compare"):
+            history = read_history(kafka, INPUTS)
+            checks += check_history(history, self.folder.load())
+        checks += act_on_rules(self.environment, self.folder, books, acts.live_from, self.printer)
+        checks += act_on_person(self.environment, self.printer)
+        kill = Kill(_half(acts.crowd), history.first_checkpoint_after(acts.killed_s))
+        return DemoReport(
+            books,
+            checks,
+            total,
+            backfill_s,
+            len(acts.crowd.events) + acts.block.orders + acts.restock.events,
+            acts.took_s,
+            self.seed,
+            kill,
+            acts.block,
+            acts.restock,
+        )
+
+    def _backfill(
+        self, purchases: list[cdnow.Purchase], customers: dict[str, datetime], shift: timedelta, progress: Progress
+    ) -> tuple[int, float]:
+        """Publishes everybody's profile and the log, `shift` later. Returns how many records, and the seconds until
+        all were applied."""
+        began, total, since = time.monotonic(), len(customers) + len(purchases), max(customers.values())
+        with Publisher(self.environment.kafka) as publisher:
             for customer in customers:
-                publisher.send(PROFILES.name, customer.encode(), encode(profile(customer, end + shift)))
+                publisher.send(PROFILES.name, customer.encode(), encode(profile(customer, since)))
             publisher.flush()
             for purchase in sorted(purchases, key=lambda p: (p.time, p.row)):
                 publisher.send(EVENTS.name, purchase.customer.encode(), encode(purchase.event(shift)))
-        with Progress(kafka) as progress:
-            total = len(customers) + len(purchases)
-            with printer.step("backfill through Faust, which builds the scores", total) as step:
-                self._wait(step, lambda: progress.lag("ebbtide-streams", INPUTS), total)
-            backfill_s = time.monotonic() - began
-            mailed_by_backfill = sum(1 for _ in read_all(kafka, COMMANDS.name))
-            live_from = datetime.now(UTC)
-            crowd = gather(self.seed, live_from, {c: t + shift for c, t in customers.items()}, self.sizes)
-            killed_s = self._feed(crowd)
-            act = BlockAct(environment, self.sink, printer, self.workers.check, self.seed)
-            block = act.run([each for each in crowd.browsers if mailbox(each).endswith(f"@{NORTHMAIL}")])
-            self._drain(progress, crowd.last_due)
-            readers_did = self._engage()
-            self._drain(progress, crowd.last_due)
-            live_s = (datetime.now(UTC) - live_from).total_seconds()
-        with printer.step("read the books, check every signature"):
-            books = read_books(kafka, self.environment.database_url, self.sink, live_from)
-            record = dns_record(load_key(self.environment.dkim_key)).encode()
-            checks = reconcile(books, record, SELECTOR, DOMAIN, readers_did.count)
-            found = f"{mailed_by_backfill:,} commands"
-            checks.append(Check("the backfill mailed nobody", mailed_by_backfill == 0, found))
-            act.explain()
-            checks += block.checks()
-            suppressed = self._count("suppressions WHERE reason = 'unsubscribed'")
-            checks += [check_reading(readers_did), check_leaving(books, readers_did, suppressed, LEAVING)]
-            what = ", ".join(f"{each['field']} {each['reason']}" for each in self.refused)
-            checks.append(Check("an event without a name is refused by HTTP", len(self.refused) == 1, what))
-        with printer.step("replay the journal, and compare"):
-            history = read_history(kafka, INPUTS)
-            checks += check_history(history, self.folder.load())
-        checks += act_on_rules(environment, self.folder, books, live_from, printer)
-        checks += act_on_person(environment, printer)
-        kill = Kill(_half(crowd), history.first_checkpoint_after(killed_s))
-        live_events = len(crowd.events) + block.orders
-        return DemoReport(books, checks, total, backfill_s, live_events, live_s, self.seed, kill, block)
+        with self.printer.step("backfill through Faust, which builds the scores", total) as step:
+            self._wait(step, lambda: progress.lag("ebbtide-streams", INPUTS), total)
+        return total, time.monotonic() - began
+
+    def _act(self, customers: dict[str, datetime], progress: Progress) -> LiveActs:
+        live_from = datetime.now(UTC)
+        crowd = gather(self.seed, live_from, customers, self.sizes)
+        killed_s = self._feed(crowd)
+        block_act = BlockAct(self.environment, self.sink, self.printer, self.workers.check, self.seed)
+        block = block_act.run([each for each in crowd.browsers if mailbox(each).endswith(f"@{NORTHMAIL}")])
+        restock_act = RestockAct(self.environment, self.crm, crowd.browsers, datetime.now(UTC))
+        self._restock(restock_act)
+        self._drain(progress, crowd.last_due)
+        with self._http_feed() as feed:
+            restock_act.ask_late(feed)
+        readers_did = self._engage()
+        self._drain(progress, crowd.last_due)
+        took_s = (datetime.now(UTC) - live_from).total_seconds()
+        block_act.explain()
+        return LiveActs(live_from, took_s, crowd, killed_s, block, restock_act.end(), readers_did)
+
+    def _reconcile(self, books: Books, acts: LiveActs) -> list[Check]:
+        readers_did = acts.readers_did
+        record = dns_record(load_key(self.environment.dkim_key)).encode()
+        suppressed = self._count("suppressions WHERE reason = 'unsubscribed'")
+        refused = ", ".join(f"{each['field']} {each['reason']}" for each in self.refused)
+        return [
+            *reconcile(books, record, SELECTOR, DOMAIN, readers_did.count),
+            *acts.block.checks(),
+            *acts.restock.checks(books),
+            check_reading(readers_did),
+            check_leaving(books, readers_did, suppressed, LEAVING),
+            Check("an event without a name is refused by HTTP", len(self.refused) == 1, refused),
+        ]
+
+    def _restock(self, act: RestockAct) -> None:
+        title = f"{ALBUM} is back: one event without a user, a mail and a webhook for each who waits"
+        with self.printer.step(title) as step, self._http_feed() as feed:
+            act.begin(feed)
+            self._wait(step, act.left, act.left())
 
     def _feed(self, crowd: Crowd) -> float:
         """Sends the live events by HTTP at a steady rate; kills the stream worker half-way.
@@ -231,7 +295,7 @@ class Demo:
         killed_s = 0.0
         with (
             self.printer.step("live, by HTTP: browsing, carts and orders", len(crowd.events)) as step,
-            HttpFeed(self.environment.ports.http, self.secret) as feed,
+            self._http_feed() as feed,
         ):
             started = time.monotonic()
             self.refused = feed.refused([REFUSED, *map(track, crowd.events[:FEED_BATCH])])
@@ -244,6 +308,9 @@ class Demo:
                 time.sleep(max(0.0, started + number / FEED_PER_S - time.monotonic()))
                 step.at(number)
         return killed_s
+
+    def _http_feed(self) -> HttpFeed:
+        return HttpFeed(self.environment.ports.http, self.secret)
 
     def _await_http(self) -> None:
         """Waits until the HTTP process takes events."""
@@ -295,7 +362,7 @@ class Demo:
             raise DemoFailed(f"not drained within {DRAIN_TIMEOUT_S:g} s: {left}; see {self.environment.home / 'logs'}")
 
     def _waiting_in_ledger(self) -> int:
-        return self._count("ledger WHERE state IN ('admitted', 'started', 'deferred')")
+        return self._count(WAITING)
 
     def _count(self, rows: str) -> int:
         query = SQL("SELECT count(*) FROM {}").format(SQL(rows))

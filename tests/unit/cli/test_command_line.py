@@ -68,7 +68,7 @@ def test_check_and_test_pass_on_the_examples(ebbtide):
     checked = process("check", str(EXAMPLES))
     assert (checked.returncode, checked.stdout.splitlines()[-1]) == (
         0,
-        "4 rule files, 3 templates: 0 errors, 0 warnings, 2 notes",
+        "5 rule files, 4 templates: 0 errors, 0 warnings, 4 notes",
     )
     tested = ebbtide("test", str(EXAMPLES))
     assert tested.returncode == 0

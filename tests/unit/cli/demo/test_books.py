@@ -128,6 +128,13 @@ def test_a_mistake_breaks_its_line(books, signer, mistake: Callable[[Books, Sign
     assert line in broken(books, signer)
 
 
+def test_a_webhook_is_no_mail(books, signer):
+    books.commands[0] = books.commands[0].model_copy(update={"channel": "webhook"})
+    assert broken(books, signer) == {"one mail for each accepted command, and no other"}
+    books.mails.clear()
+    assert broken(books, signer) == set()
+
+
 def test_a_lost_click_breaks_its_line(books, signer):
     assert broken(books, signer, clicked=2) == {"rows in engagement = what readers did"}
 

@@ -304,6 +304,8 @@ def test_windows_line_ends_are_accepted() -> None:
     [
         ("cart-reminder", {"items": ["Blue <Train>", "Être"], "total": 27.5, "cart_id": "c/9"}, "$27.50"),
         ("cart-reminder", {"items": [f"CD {n}" for n in range(14)], "total": 1200, "cart_id": "c"}, "4 more"),
+        ("back-in-stock", {"album": "Blue <Train>", "sku": "cd/8", "copies": 1}, "1 copy"),
+        ("back-in-stock", {"album": "Être", "sku": "cd-8", "copies": 40}, "40 copies"),
         ("thank-you", {"order_id": "o-17", "total": 9.99, "quantity": 1}, "o-17"),
         ("we-miss-you", {}, "Hello"),
     ],

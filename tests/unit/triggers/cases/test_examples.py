@@ -10,7 +10,7 @@ from triggers.loader import check, load_rules
 from triggers.rules.ruleset import RuleSet
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
-TEMPLATES = {name: name[0] * 32 for name in ("cart-reminder", "we-miss-you", "thank-you")}
+TEMPLATES = {name: name[0] * 32 for name in ("back-in-stock", "cart-reminder", "we-miss-you", "thank-you")}
 
 SOURCES = [
     SourceFile(file.name, file.read_text(encoding="utf-8"))
@@ -24,8 +24,9 @@ def examples() -> RuleSet:
 
 
 def test_they_load_without_a_warning(examples: RuleSet) -> None:
-    assert sorted(examples.triggers) == ["cart-abandoned", "thank-you", "win-back"]
+    assert sorted(examples.triggers) == ["back-in-stock", "cart-abandoned", "thank-you", "win-back"]
     assert list(examples.scores) == ["engagement"]
+    assert list(examples.endpoints) == ["crm"]
     assert check(SOURCES, TEMPLATES) == []
 
 
