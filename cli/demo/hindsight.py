@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 from cli.backtest.page import page
 from cli.demo.books import Books, Check
+from cli.demo.restock_books import RULE
 from cli.environment import Environment
 from cli.lookback import partition_history
 from cli.lookback.past_rules import read_past_rules
@@ -34,8 +35,12 @@ def act_on_rules(
     effect = _plan(environment, _changed(folder), live_from, printer)
     sends = {rule: (old, new) for rule, old, new in effect.compared.sends()}
     old, new = sends.get(CHANGED, (0, 0))
+    sent, kept = sum(each.trigger == RULE for each in books.commands), sends.get(RULE, (0, 0))
     return [
         Check("a plan shows what a change takes away", old > 0 and new == 0, f"{CHANGED}: {old:,} sends → {new:,}"),
+        Check(
+            "and what it leaves as it was", sent > 0 and kept == (sent, sent), f"{RULE}: {sent:,} sends → {kept[1]:,}"
+        ),
         _recomputed(environment, books, printer),
     ]
 

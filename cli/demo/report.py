@@ -20,8 +20,13 @@ from cli.demo.restock import ALBUM, TIMES, Restock
 from cli.environment import Environment
 from schemas.vocabulary import OutcomeKind
 
-QUESTIONS = ("funnel-by-trigger", "withheld", "engagement-by-day")
-"""What analysts ask first (docs/analytics.md); the answers come from the rollups that the recorder has kept."""
+QUESTIONS = {
+    "funnel-by-trigger": "events and sends count webhooks too; what follows counts mails alone",
+    "withheld": "",
+    "engagement-by-day": "",
+}
+"""What analysts ask first (docs/analytics.md), with a remark; the answers come from the rollups that the recorder has
+kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +189,7 @@ def _restock(console: Console, restock: Restock, books: Books) -> None:
     verified = len(restock.receipts) - calls[CrmVerdict.UNVERIFIED]
     said = ", ".join(f"{name} {value}" for name, value in event.properties.items())
     lines = [
-        f"The shop published `{event.type}` ({said}) {TIMES} times with one id: nobody was told twice",
+        f"The shop published `{event.type}` ({said}), without a user, {TIMES} times with one id: nobody was told twice",
         f"{restock.still_waiting:,} customers go on waiting, by the states of the stream workers",
         f"The endpoint `{ENDPOINT}` led to a CRM at {restock.url}, which got {len(restock.receipts):,} calls:",
         f"  {verified:,} whose signature verifies, by the secret that delivery has too",
@@ -220,6 +225,8 @@ def _questions(console: Console, environment: Environment) -> None:
             command = f"ebbtide query {question.name} --instance {environment.instance}"
             console.print(f"{command}    ({took_ms:.0f} ms)", style="dim", markup=False, highlight=False)
             console.print("\n".join(text_lines(found)), markup=False, highlight=False, soft_wrap=True)
+            if remark := QUESTIONS[question.name]:
+                console.print(remark, style="dim", markup=False, highlight=False)
 
 
 def _books(checks: list[Check]) -> Table:

@@ -8,7 +8,7 @@ another album and who asks too late is not reached.
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -28,6 +28,8 @@ from streams.settings import StreamSettings
 
 WAITING, CANCELLED, OTHER, LATE = 120, 20, 40, 20
 ALBUM, OTHER_ALBUM = "The Köln Concert", "Mezzanine"
+ASKED, CANCELLED_AFTER = timedelta(hours=2), timedelta(hours=1)
+"""So long before the restock customers asked, and so long after that some of them took it back."""
 COPIES, TIMES = 150, 2
 """The event says how many copies came in, and is published so many times."""
 
@@ -102,7 +104,6 @@ class RestockAct:
     def __init__(self, environment: Environment, crm: Crm, customers: Iterable[str], now: datetime) -> None:
         self._environment = environment
         self._crm = crm
-        self._now = now
         event = Event(
             id="restock-1",
             type="restocked",
@@ -114,10 +115,11 @@ class RestockAct:
 
     def begin(self, feed: HttpFeed) -> None:
         """Customers ask to be told, some of them change their mind, and then the album is back."""
-        alerts = self.restock.alerts
-        feed.send([self._asked(each, ALBUM) for each in (*alerts.waiting, *alerts.cancelled)])
-        feed.send([self._asked(each, OTHER_ALBUM) for each in alerts.other])
-        feed.send([self._event("stock_alert_cancelled", each, sku=_sku(ALBUM)) for each in alerts.cancelled])
+        alerts, asked = self.restock.alerts, self.restock.event.time - ASKED
+        feed.send([_asked(each, ALBUM, asked) for each in (*alerts.waiting, *alerts.cancelled)])
+        feed.send([_asked(each, OTHER_ALBUM, asked) for each in alerts.other])
+        cancelled = asked + CANCELLED_AFTER
+        feed.send([_event("stock_alert_cancelled", each, cancelled, sku=_sku(ALBUM)) for each in alerts.cancelled])
         for _ in range(TIMES):
             feed.send([self.restock.event])
 
@@ -129,9 +131,9 @@ class RestockAct:
         left = 2 * len(self.restock.alerts.waiting) - (row[0] if row else 0)
         return 0 if self._crm.verdicts()[CrmVerdict.UNVERIFIED] else left
 
-    def ask_late(self, feed: HttpFeed) -> None:
+    def ask_late(self, feed: HttpFeed, now: datetime) -> None:
         """More customers ask, after all is applied that concerns the restock."""
-        feed.send([self._asked(each, ALBUM) for each in self.restock.alerts.late])
+        feed.send([_asked(each, ALBUM, now) for each in self.restock.alerts.late])
 
     def end(self) -> Restock:
         """The act, when all is settled."""
@@ -145,17 +147,19 @@ class RestockAct:
             restock.life = list(command_life.lines(life))
         return restock
 
-    def _asked(self, customer: str, album: str) -> Event:
-        return self._event("stock_alert_requested", customer, sku=_sku(album), album=album)
-
-    def _event(self, kind: str, customer: str, **properties: Any) -> Event:
-        return Event(id=f"{kind}-{customer}", type=kind, user_id=customer, time=self._now, properties=properties)
-
 
 def stock_alerts(customers: Iterable[str]) -> StockAlerts:
     """Who asks for what. All of them have a mailbox that takes every mail, so that each mail can be counted."""
     chosen = filter(takes_every_mail, customers)
     return StockAlerts(*(tuple(islice(chosen, size)) for size in (WAITING, CANCELLED, OTHER, LATE)))
+
+
+def _asked(customer: str, album: str, at: datetime) -> Event:
+    return _event("stock_alert_requested", customer, at, sku=_sku(album), album=album)
+
+
+def _event(kind: str, customer: str, at: datetime, **properties: Any) -> Event:
+    return Event(id=f"{kind}-{customer}", type=kind, user_id=customer, time=at, properties=properties)
 
 
 def _sku(album: str) -> str:

@@ -255,7 +255,7 @@ class Demo:
         self._restock(restock_act)
         self._drain(progress, crowd.last_due)
         with self._http_feed() as feed:
-            restock_act.ask_late(feed)
+            restock_act.ask_late(feed, datetime.now(UTC))
         readers_did = self._engage()
         self._drain(progress, crowd.last_due)
         took_s = (datetime.now(UTC) - live_from).total_seconds()
