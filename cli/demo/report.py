@@ -197,9 +197,12 @@ def _restock(console: Console, restock: Restock, books: Books) -> None:
         f"  {calls[CrmVerdict.FAILED]:,} answered with 503, and made again",
         f"  {calls[CrmVerdict.UNANSWERED]:,} taken without an answer, and made again: "
         f"{calls[CrmVerdict.REPEATED]:,} dropped by its id, as a repeat",
-        f"`ebbtide explain command {restock.failed}`, the webhook that got 503:",
-        *(f"  {line}" for line in restock.life),
     ]
+    if unverified := calls[CrmVerdict.UNVERIFIED]:
+        lines.append(f"  {unverified:,} answered with 401: the signature does not verify (`ebbtide endpoints list`)")
+    if restock.failed:
+        lines.append(f"`ebbtide explain command {restock.failed}`, the webhook that got 503:")
+        lines += [f"  {line}" for line in restock.life]
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
