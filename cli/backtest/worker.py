@@ -14,12 +14,12 @@ from typing import IO, Any
 from xxhash import xxh3_64_intdigest
 
 from cli.backtest.job import BacktestJob
-from cli.backtest.record_files import read_frames, sorted_records, write_frame
+from cli.backtest.record_files import Frame, read_frames, sorted_records, write_frame
 from cli.rules.event_log import EventReader, LineFindings, LineReader, outcome_of_line, profile_of_line
 from cli.rules.log_blocks import LineBlock
 from triggers.cases.backtest_tally import BacktestTally
 from triggers.cases.broadcast_index import BroadcastIndex
-from triggers.cases.history_records import HistoryRecord, LogExtent, RecordMaker
+from triggers.cases.history_records import HistoryRecord, LogExtent, RecordKind, RecordMaker
 from triggers.cases.set_comparison import SetComparison
 from triggers.cases.user_replay import Cause, ReplaySpan, UserReplay, replay_users
 from triggers.engine.evaluation import Effects
@@ -28,6 +28,8 @@ from triggers.engine.fast_path import FastPath
 SHARED = "shared"
 """The name of the files of events without a user, whom every bucket reads."""
 _SHARED = -1
+MAX_MARKED = 100_000
+"""Users of whom a process knows that they are to get a mark, so that most are written once. More do no harm."""
 
 
 class Input(StrEnum):
@@ -76,33 +78,41 @@ class BacktestWorker:
 
     def divide(self, kind: Input, name: str, block: LineBlock) -> BlockReport:
         """Writes the records of a block to the files of their buckets."""
-        maker = RecordMaker(self._evaluators, "event_time", self._job.until_ms, self._job.user, self._marked)
+        maker = RecordMaker(self._evaluators, "event_time", self._job.until_ms, self._job.user)
         report = BlockReport(kind, maker.extent)
-        by_bucket: defaultdict[int, list[HistoryRecord]] = defaultdict(list)
-        buckets = self._buckets
+        frames: defaultdict[int, Frame] = defaultdict(Frame)
         for record in _records(self._reader(kind, name, report), block, maker):
-            by_bucket[xxh3_64_intdigest(record.user_id.encode()) % buckets if record.user_id else _SHARED].append(
-                record
-            )
+            frames[self._bucket(record.user_id)].records.append(record)
             report.records += 1
-        for bucket, records in by_bucket.items():
-            self._write(SHARED if bucket == _SHARED else f"{bucket:03d}", records)
+        for user_id in self._unwritten(maker.marked):
+            frames[self._bucket(user_id)].marked.append(user_id)
+        for bucket, frame in frames.items():
+            self._write(SHARED if bucket == _SHARED else f"{bucket:03d}", frame)
         return report
 
-    def _write(self, name: str, records: list[HistoryRecord]) -> None:
+    def _bucket(self, user_id: str) -> int:
+        return xxh3_64_intdigest(user_id.encode()) % self._buckets if user_id else _SHARED
+
+    def _unwritten(self, marked: set[str]) -> set[str]:
+        """Those of the users who are not yet written as marked, as far as they are remembered."""
+        new = marked - self._marked
+        if len(self._marked) + len(new) > MAX_MARKED:
+            self._marked.clear()
+        self._marked |= new
+        return new
+
+    def _write(self, name: str, frame: Frame) -> None:
         file = self._files.get(name)
         if file is None:
             file = self._files[name] = (self._folder / f"{name}.{self._name}").open("wb")
-        write_frame(file, records)
+        write_frame(file, frame)
 
     def _broadcasts(self) -> list[BroadcastIndex]:
         """For each set of rules the events without a user, which all processes have written by now."""
         if self._indexes is None:
             files = sorted(self._folder.glob(f"{SHARED}.*"))
-            self._indexes = [
-                BroadcastIndex(each, (record for file in files for frame in read_frames(file) for record in frame))
-                for each in self._evaluators
-            ]
+            records = [record for file in files for frame in read_frames(file) for record in frame.records]
+            self._indexes = [BroadcastIndex(each, records) for each in self._evaluators]
         return self._indexes
 
     def _reader(self, kind: Input, name: str, report: BlockReport) -> LineReader[Any]:
@@ -135,7 +145,7 @@ class BacktestWorker:
 
     def _counted(self, records: Iterator[HistoryRecord], report: BucketReport) -> Iterator[HistoryRecord]:
         for record in records:
-            report.records += 1
+            report.records += record.kind != RecordKind.MARK
             yield record
 
     def _replay(

@@ -1,6 +1,6 @@
 """A backtest in memory: runs rules over past events, profiles and outcomes, and says what it had to assume."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from schemas.decisions import Decision
@@ -12,7 +12,7 @@ from schemas.zones import zone_hint
 from triggers.cases.backtest_tally import BacktestTally
 from triggers.cases.broadcast_index import BroadcastIndex
 from triggers.cases.forgotten import forgotten_notes
-from triggers.cases.history_records import NOBODY, HistoryRecord, LogExtent, Order, RecordMaker
+from triggers.cases.history_records import NOBODY, HistoryRecord, LogExtent, Order, RecordMaker, mark
 from triggers.cases.user_replay import Cause, ReplaySpan, UserReplay, consented, replay_users
 from triggers.engine.evaluation import Effects
 from triggers.engine.evaluator import PROFILE_WAIT_MS, Evaluator
@@ -98,7 +98,7 @@ def play(
 ) -> BacktestResult:
     """Does what `backtest` says with events as rules see them."""
     maker = RecordMaker([evaluator], scope.order, until_ms)
-    records = sorted(_records(maker, events, profiles or (), outcomes or ()))
+    records = _records(maker, events, profiles or (), outcomes or ())
     broadcasts = [record for record in records if record.user_id == NOBODY]
     span = span_of(maker.extent, until_ms)
 
@@ -139,12 +139,14 @@ def _records(
     events: Iterable[UserEvent],
     profiles: Profiles,
     outcomes: Iterable[Outcome],
-) -> Iterator[HistoryRecord]:
+) -> list[HistoryRecord]:
+    """All records in order."""
     made = [maker.event(user_id, event, number) for number, (user_id, event) in enumerate(events)]
     timed = [(None, each) for each in profiles.values()] if isinstance(profiles, Mapping) else profiles
     made += [maker.profile(each, at_ms, number) for number, (at_ms, each) in enumerate(timed)]
     made += [maker.outcome(each, number) for number, each in enumerate(outcomes)]
-    return (record for record in made if record is not None)
+    made += map(mark, maker.marked)
+    return sorted(record for record in made if record is not None)
 
 
 def span_of(extent: LogExtent, until_ms: int | None) -> ReplaySpan:

@@ -1,7 +1,7 @@
 """Records: what happens to a user in a backtest, in the order in which it is applied.
 
 A backtest sorts records instead of events, profiles and outcomes: a record is small, keeps its content encoded, and can
-be written to a file. An event that can change no state leaves no more than the mark that its user exists.
+be written to a file. Of an event that can change no state, no more is left than that its user exists: a mark.
 """
 
 from collections.abc import Sequence
@@ -21,16 +21,14 @@ from triggers.rules.events import StoredEvent
 Order = Literal["event_time", "given"]
 NOBODY = ""
 """The user of a record without one. No user's id is empty."""
-MAX_MARKED = 100_000
-"""Users whose marks are remembered, so that most users have one. More marks do no harm."""
 
 _pack = Encoder().encode
 _unpack = Decoder(StoredEvent).decode
 
 
 class RecordKind(IntEnum):
-    """What a record carries. A mark carries nothing: its user has an event that changes no state. A broadcast is an
-    event without a user, for which occurrences of every user may wait."""
+    """What a record carries. A mark carries nothing: its user has an event that changes no state. More marks of a user
+    say the same. A broadcast is an event without a user, for which occurrences of every user may wait."""
 
     MARK = 0
     PROFILE = 1
@@ -64,6 +62,11 @@ class HistoryRecord(NamedTuple):
         return decode(Outcome, self.payload)
 
 
+def mark(user_id: str) -> HistoryRecord:
+    """The mark of a user, which sorts before all else of the user."""
+    return HistoryRecord(user_id, 0, 0, "", 0, RecordKind.MARK, b"")
+
+
 @dataclass(slots=True)
 class LogExtent:
     """How many events a log has, and from when to when."""
@@ -92,7 +95,7 @@ class RecordMaker:
 
     In the order `given`, an event's instant is the latest time so far instead of its own time. Nothing later than
     `until_ms` makes a record, and with `only_user` nothing of another user; events of others are counted. `marked` has
-    the users that have a mark, and gets those that get one; makers of other parts may share it.
+    the users with an event that changes no state, which makes no record: each is to get a mark.
     """
 
     def __init__(
@@ -101,15 +104,14 @@ class RecordMaker:
         order: Order = "event_time",
         until_ms: int | None = None,
         only_user: str | None = None,
-        marked: set[str] | None = None,
     ) -> None:
         self.extent = LogExtent()
+        self.marked: set[str] = set()
         self._relevant = [each.relevant_context for each in evaluators]
         self._waiting = [each.rules.waiting for each in evaluators]
         self._given = order == "given"
         self._until_ms = until_ms
         self._only_user = only_user
-        self._marked = set() if marked is None else marked
 
     def event(self, user_id: str | None, event: StoredEvent, position: int) -> HistoryRecord | None:
         """The record of an event; None if it makes none."""
@@ -128,7 +130,8 @@ class RecordMaker:
             if relevant(event, at_ms) is not None:
                 name = "" if self._given else event.id
                 return HistoryRecord(user_id, at_ms, 1, name, position, RecordKind.EVENT, _pack(event))
-        return None if user_id in self._marked else self._mark(user_id, position)
+        self.marked.add(user_id)
+        return None
 
     def _broadcast(self, event: StoredEvent, at_ms: int, position: int) -> HistoryRecord | None:
         if not any(event.type in waiting for waiting in self._waiting):
@@ -169,10 +172,3 @@ class RecordMaker:
         elif at_ms < extent.first_ms and not self._given:
             extent.first_ms = at_ms
         return extent.last_ms
-
-    def _mark(self, user_id: str, position: int) -> HistoryRecord:
-        marked = self._marked
-        if len(marked) >= MAX_MARKED:
-            marked.clear()
-        marked.add(user_id)
-        return HistoryRecord(user_id, 0, 0, "", position, RecordKind.MARK, b"")
