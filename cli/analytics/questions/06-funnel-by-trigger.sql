@@ -1,6 +1,6 @@
 -- part: The funnel
 -- asks: Which triggers lose most, and where?
--- reads: Shares: sent of events, accepted of sent; opened, clicked and converted of accepted.
+-- reads: Shares: sent of events, accepted of sent; opened, clicked and converted of accepted. Webhooks count as sent only.
 -- plot: bars x=trigger y=converted_pct
 SELECT trigger, sum(events) AS events, sum(sent) AS sent, sum(accepted) AS accepted, sum(opened) AS opened,
        sum(clicked) AS clicked, sum(converted) AS converted,

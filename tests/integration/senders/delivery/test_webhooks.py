@@ -290,8 +290,8 @@ async def test_each_request_of_a_put_is_an_attempt_of_its_own(worker: CallingWor
 
 
 async def test_a_slow_endpoint_leaves_doubt_which_is_held_once_retries_are_used(worker: CallingWorker) -> None:
-    worker.publish(retries=1, timeout_ms=50)
-    worker.receiver.script("/crm", [HttpAnswer(after_s=1.0)] * 2)
+    worker.publish(retries=1, timeout_ms=1000)
+    worker.receiver.script("/crm", [HttpAnswer(after_s=3.0)] * 2)
     command = worker.call()
     await worker.until(command, "in_doubt", "timed_out", 2)
     await asyncio.sleep(0.3)  # nothing more happens by itself
