@@ -25,7 +25,7 @@ from drivers.asked_database import AskedDatabase
 from drivers.command_line import Done, ebbtide
 from drivers.limits import HANGS_AFTER_S
 from drivers.real_servers import RealServers
-from drivers.warm_interpreter import WarmProcess, run_warm
+from drivers.warm_interpreter import WarmProcess, WarmProgram
 from drivers.warm_sinks import WarmSink
 from pydantic import BaseModel
 
@@ -47,6 +47,8 @@ DOMAIN = "harbour.example"
 SOURCE = "from senders.app import main; from senders.settings import SenderSettings; main(SenderSettings())"
 PROGRAM = (sys.executable, "-c", SOURCE)
 """Delivery with the settings of the environment, in an interpreter of its own."""
+WARM_PROGRAM = WarmProgram("senders.app", SOURCE)
+"""The same, without the import."""
 TEMPLATE = """---
 subject: Hello {{ user.id }}
 ---
@@ -206,11 +208,11 @@ class Harbour:
         variables = {f"EBBTIDE_{name.upper()}": _as_variable(value) for name, value in settings.items()}
         return variables | {"EBBTIDE_SENDERS_DIR": str(self.directory / "workers")}
 
-    def start_process(self, program: Sequence[str] = (), **others: str) -> None:
+    def start_process(self, program: Sequence[str] | WarmProgram = WARM_PROGRAM, **others: str) -> None:
         """Run delivery in a process of its own; `others` are variables that replace those of the settings."""
         variables, file = os.environ | self.variables | others, self.directory / "senders.log"
-        if not program:
-            self._process = run_warm("senders.app", SOURCE, variables, file)
+        if isinstance(program, WarmProgram):
+            self._process = program.run(variables, file)
             return
         with file.open("ab") as log:
             self._process = subprocess.Popen(program, env=variables, stdin=subprocess.DEVNULL, stderr=log)

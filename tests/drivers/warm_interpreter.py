@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from drivers.limits import HANGS_AFTER_S
 
@@ -75,6 +76,18 @@ def run_warm(
     connection.connect(_interpreter(module))
     connection.sendall(json.dumps(request).encode() + b"\n")
     return WarmProcess(connection)
+
+
+class WarmProgram(NamedTuple):
+    """What `run_warm` runs."""
+
+    module: str
+    source: str
+    arguments: Sequence[str] = ()
+
+    def run(self, environment: Mapping[str, str], log: Path) -> WarmProcess:
+        """Starts it."""
+        return run_warm(self.module, self.source, environment, log, self.arguments)
 
 
 @cache

@@ -2,7 +2,6 @@
 
 import random
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -10,7 +9,17 @@ from pathlib import Path
 
 import pytest
 from drivers.real_servers import RealServers
-from drivers.running_senders import Harbour, a_command, harbour, have_topics, parsed, wait_until
+from drivers.running_senders import (
+    PROGRAM,
+    SOURCE,
+    Harbour,
+    a_command,
+    harbour,
+    have_topics,
+    parsed,
+    wait_until,
+)
+from drivers.warm_interpreter import WarmProgram
 
 from schemas.commands import SendCommand
 from schemas.topics import COMMANDS
@@ -21,7 +30,6 @@ pytestmark = pytest.mark.servers
 BOUND_S = 10.0
 LATEST_S = 2.0
 """A process gets the signal at most this long after its start, or after its first work."""
-WITH = "from senders.app import main; from senders.settings import SenderSettings; main(SenderSettings())"
 
 
 @pytest.fixture
@@ -39,7 +47,8 @@ def publish(delivery: Harbour, template: str, users: list[str], count: int) -> l
 
 
 def start(delivery: Harbour, lines: str = "") -> None:
-    delivery.start_process([sys.executable, "-c", f"{lines}\n{WITH}"])
+    """Starts a process that runs these lines first."""
+    delivery.start_process(WarmProgram("senders.app", f"{lines}\n{SOURCE}"))
 
 
 def log(delivery: Harbour) -> str:
@@ -60,7 +69,7 @@ def test_sigterm_at_any_moment_under_load_ends_the_process_in_time_and_loses_not
     for moment in range(moments):
         commands += publish(delivery, template, users, 10)
         before = len(log(delivery))
-        start(delivery)
+        delivery.start_process(PROGRAM)
         if moment % 3:  # the start takes long: of three moments two are while it works
             wait_until(lambda since=before: "senders_started" in log(delivery)[since:], "it works")
         time.sleep(chance.uniform(0, LATEST_S))  # the moment is what is tested
