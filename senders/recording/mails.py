@@ -80,23 +80,19 @@ def counted(said: Mapping[str, str], where: str = "true") -> str:
             SELECT * FROM joined
             WHERE ({", ".join(_STATE)}) IS DISTINCT FROM ({", ".join(f"was_{name}" for name in _STATE)})
         ), new_mails AS (
-            INSERT INTO mails (command, sent, {", ".join(_STATE)}) {_stored("IS NULL")}
+            INSERT INTO mails (command, sent, {", ".join(_STATE)})
+            SELECT command, {_SENT.format("")}, {", ".join(_STATE)} FROM changed WHERE was_seen IS NULL
         ), known_mails AS (
-            INSERT INTO mails (command, sent, {", ".join(_STATE)}) {_stored("IS NOT NULL")}
-            ON CONFLICT (command) DO UPDATE SET sent = excluded.sent,
-                {", ".join(f"{name} = excluded.{name}" for name in _STATE)}
+            UPDATE mails SET sent = {_SENT.format("changed.")},
+                {", ".join(f"{name} = changed.{name}" for name in _STATE)}
+            FROM changed WHERE mails.command = changed.command AND was_seen IS NOT NULL
         ), credits AS (
-            SELECT {_BY}, sum(sign) AS mails
+            SELECT {_BY}, sum(sign)::integer AS mails
             FROM (SELECT {_credit("")}, 1 AS sign FROM changed
                   UNION ALL
                   SELECT {_credit("was_")}, -1 FROM changed WHERE was_seen IS NOT NULL) AS each
             GROUP BY {_BY} HAVING sum(sign) <> 0
         ), {CREDITED}"""  # noqa: S608  # of our own names
-
-
-def _stored(was_seen: str) -> str:
-    """The rows to store: those of mails that were seen before, or of others. Nobody else adds any meanwhile."""
-    return f"SELECT command, {_SENT.format('')}, {', '.join(_STATE)} FROM changed WHERE was_seen {was_seen}"  # noqa: S608
 
 
 def _joined() -> str:
@@ -122,7 +118,7 @@ _OF_CREDIT = {"sent": "sent", **{key: key for key in _KEYS}}
 MAILS = Rollup(
     "mails",
     _OF_CREDIT,
-    {name: f"sum(CASE WHEN seen & {int(bits)} <> 0 THEN mails ELSE 0 END)::bigint" for name, bits in COUNTS.items()},
+    {name: f"sum(CASE WHEN seen & {int(bits)} <> 0 THEN mails ELSE 0 END)" for name, bits in COUNTS.items()},
 )
 DELAYS = Rollup(
     "delays",
@@ -134,7 +130,7 @@ DELAYS = Rollup(
         "measure": "measure",
         "seconds_below": "power(2::float8, power)",
     },
-    {"mails": "sum(mails)::bigint"},
+    {"mails": "sum(mails)"},
 )
 """By trigger and purpose alone: with all names it would have as many rows as mails."""
 CREDITED = f"""{MAILS.added("credits")}, {
@@ -145,7 +141,7 @@ CREDITED = f"""{MAILS.added("credits")}, {
 }"""
 """The parts of a WITH that add `credits`: mails by what they count by."""
 OF_MAILS = f"""credits AS (
-    SELECT {_BY}, count(*) AS mails
+    SELECT {_BY}, count(*)::integer AS mails
     FROM (SELECT {_credit("")} FROM mails WHERE sent >= %(since)s AND sent < %(until)s) AS each GROUP BY {_BY}
 ), {CREDITED}"""  # noqa: S608  # of our own names
 """The same for all mails of a time."""

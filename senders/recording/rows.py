@@ -70,7 +70,7 @@ def of_decision(decision: Decision) -> Values:
         decision.reason and decision.reason.value,
         decision.command_id,
         decision.event_ids,
-        _GATES.dump_json(decision.gates).decode(),
+        _GATES.dump_json(decision.gates, exclude_defaults=True).decode(),
         orjson.dumps(inputs).decode(),
     )
 
