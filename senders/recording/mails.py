@@ -4,6 +4,9 @@ The row of a command in `mails` is the least upper bound of what its facts say: 
 (so a known one replaces ''), and all that was ever seen. So it is the same in whichever order they come, and however
 often. What a mail adds to the rollups follows from its row alone. A change of the row takes away what the old one added
 and adds what the new one does.
+
+Recorders take turns by a lock. An erasure does not: the user that it takes out of a row stays out, even if a recorder
+had read the row before.
 """
 
 from collections.abc import Mapping
@@ -84,7 +87,8 @@ def counted(said: Mapping[str, str], where: str = "true") -> str:
             SELECT command, {_SENT.format("")}, {", ".join(_STATE)} FROM changed WHERE was_seen IS NULL
         ), known_mails AS (
             UPDATE mails SET sent = {_SENT.format("changed.")},
-                {", ".join(f"{name} = changed.{name}" for name in _STATE)}
+                {", ".join(f"{name} = changed.{name}" for name in _STATE if name != "user_id")},
+                user_id = CASE mails.user_id WHEN was_user_id THEN changed.user_id ELSE mails.user_id END
             FROM changed WHERE mails.command = changed.command AND was_seen IS NOT NULL
         ), credits AS (
             SELECT {_BY}, sum(sign)::integer AS mails

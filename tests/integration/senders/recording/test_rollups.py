@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import timedelta
+from threading import Thread
 from typing import Any
 
 import psycopg
@@ -18,12 +19,14 @@ from drivers.recorded_facts import (
     record,
     rows_of,
 )
+from drivers.running_senders import wait_until
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import Connection
 
 from schemas.decisions import Decision
 from schemas.outcomes import Outcome
+from schemas.people import NOBODY
 from schemas.vocabulary import ENGAGEMENT, DecisionOutcome, Evidence, OutcomeKind, Reason
 from senders.recording.hypertables import ALL
 from senders.recording.rebuild import NotRecorded, days_to_count, rebuild
@@ -133,6 +136,22 @@ def test_what_a_reader_did_moves_to_the_day_of_the_send_once_that_is_known(conne
     assert moved == [("2026-11-01", "hello", "a", "gmail", 1, 1), ("1970-01-01", "", "", "", 0, 0)]
     delays = connection.execute("SELECT measure, seconds_below, mails FROM rollup_delays_day").fetchall()
     assert delays == [("acceptance", 256.0, 1)]
+
+
+def test_a_person_who_is_erased_while_a_recorder_holds_their_row_stays_erased(
+    connection: Connection[Any], database_url: str
+) -> None:
+    about = {**KNOWN, "attempt": 1, "decided_at": BEGAN}
+    record(connection, [an_outcome(1, OutcomeKind.ACCEPTED, 0, **about)])
+    with psycopg.connect(database_url) as erasing:
+        erasing.execute("UPDATE mails SET user_id = %s", [NOBODY])
+        late = an_outcome(1, OutcomeKind.OPENED, 5, machine=False)
+        recorder = Thread(target=record, args=(connection, [late]))
+        recorder.start()
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        wait_until(lambda: erasing.execute(waits).fetchall() == [(1,)], "the recorder waits for the row")
+    recorder.join(30)
+    assert connection.execute("SELECT user_id, seen > 1 FROM mails").fetchall() == [(NOBODY, True)]
 
 
 def test_an_id_that_no_command_has_counts_by_its_own_time_alone(connection: Connection[Any]) -> None:
