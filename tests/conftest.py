@@ -10,6 +10,7 @@ from importlib import import_module
 from pkgutil import walk_packages
 
 import pytest
+from drivers.examples import QUICK, THOROUGH
 from drivers.open_clients import require_no_open_clients
 from drivers.real_servers import RealServers, real_servers, stop_abandoned_servers
 from hypothesis import settings
@@ -23,8 +24,8 @@ sys.dont_write_bytecode = False
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 # `derandomize`, which Hypothesis sets where CI is set, would win over the seed, and so choose by the text of each test.
-settings.register_profile("quick", max_examples=100, deadline=None, derandomize=False)
-settings.register_profile("thorough", max_examples=2_000, deadline=None, derandomize=False)
+settings.register_profile("quick", max_examples=QUICK, deadline=None, derandomize=False)
+settings.register_profile("thorough", max_examples=THOROUGH, deadline=None, derandomize=False)
 settings.load_profile("quick")  # --hypothesis-profile=thorough, which `make test-all` gives, comes later and wins
 
 

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 import pytest
+from drivers.examples import examples
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from slow_model.compare import same_gates
@@ -24,9 +25,8 @@ from triggers.cel.runtime import as_ms
 History = tuple[datetime, HistoryItem, list[HistoryItem]]
 _LOOKS_MS = 1_800_000
 _EVERY_10_S = 10_000
-half = settings().max_examples // 2  # of what the profile says: each example is a whole history
 late = st.sampled_from([None, _LOOKS_MS])
-unhurried = settings(deadline=None, max_examples=half, suppress_health_check=[HealthCheck.too_slow])
+unhurried = settings(deadline=None, max_examples=examples(30, 1_000), suppress_health_check=[HealthCheck.too_slow])
 
 
 SAID = {"zone": "UTC", "consent": ("marketing",), "vip": False, "limit": 0, "trial": None, "born": None}

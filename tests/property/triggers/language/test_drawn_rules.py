@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
+from drivers.examples import examples
 from drivers.user_states import contents
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -30,8 +31,7 @@ from triggers.cases.backtest import backtest
 from triggers.rules.state import UserState
 
 History = tuple[datetime, HistoryItem, list[HistoryItem]]
-half = settings().max_examples // 2  # of what the profile says: each example is a whole history
-unhurried = settings(deadline=None, max_examples=half, suppress_health_check=[HealthCheck.too_slow])
+unhurried = settings(deadline=None, max_examples=examples(30, 1_000), suppress_health_check=[HealthCheck.too_slow])
 Between = Callable[[UserState], UserState]
 
 

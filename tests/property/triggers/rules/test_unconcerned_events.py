@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from drivers.examples import examples
 from drivers.trigger_world import HOUR, World, at
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -77,7 +78,7 @@ def play(happenings: list[Any], *, all_read: bool) -> tuple[list[Any], Any]:
     return [world.decided, problems], (world.state.scores, world.state.running, world.state.reservations)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(lines)
 def test_an_event_that_concerns_no_rule_would_have_changed_nothing(happenings: list[Any]) -> None:
     assert play(happenings, all_read=False) == play(happenings, all_read=True)
@@ -119,7 +120,7 @@ def answers(where: Condition, event: StoredEvent) -> bool:
         return True
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.lists(wheres, min_size=1, max_size=5), properties)
 def test_an_event_is_relevant_if_some_where_matches_or_fails(wheres: list[str], properties: dict[str, Any]) -> None:
     event = StoredEvent("x", "buy", START, "shop", properties)
