@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from cli.backtest.job import BUCKETS, BacktestJob
 from cli.backtest.processes import BacktestWorkers, ThisProcess, closed_pipes_as_errors, worker_processes
-from cli.backtest.worker import BacktestWorker, BlockReport, Input
+from cli.backtest.worker import BacktestWorker, BlockReport, BucketReport, Input
 from cli.rules.event_log import LineFindings, SkippedLines
 from cli.rules.log_blocks import BLOCK_BYTES, SHORT_ROWS, LineBlock, LogFile
 from cli.scratch_folder import scratch_folder
@@ -155,6 +155,48 @@ class DividedLog:
     beside: set[str] = field(default_factory=set)
     records: int = 0
 
+    @property
+    def has_users(self) -> bool:
+        """Whether an event has a user, so that there is something to replay."""
+        return self.extent.events > self.extent.without_user
+
+    def take(self, kind: Input, findings: LineFindings, *, strict: bool = False) -> None:
+        """Adds what was found in a whole file beside facts. Raises BadLog if no line is what it should be, or with
+        `strict` if one is not."""
+        if strict:
+            findings.refuse_if_any(_WHAT[kind])
+        findings.refuse_if_none(_WHAT[kind])
+        self.skipped += findings.skipped.values()
+        self.beside |= findings.beside
+
+
+@dataclass(slots=True)
+class RunTotals:
+    """What came of all users: a tally, or the comparison of two sets of rules."""
+
+    tally: BacktestTally = field(default_factory=BacktestTally)
+    comparison: SetComparison | None = None
+
+    @classmethod
+    def of(cls, job: BacktestJob) -> "RunTotals":
+        """Nothing yet."""
+        return cls(comparison=SetComparison() if len(job.sets) > 1 else None)
+
+    def add(self, report: BucketReport) -> None:
+        """Adds what came of other users. Problems are kept in the order of the calls."""
+        if self.comparison is not None and report.comparison is not None:
+            self.comparison.add(report.comparison)
+        else:
+            self.tally.add(report.tallies[0])
+
+    def run(self, job: BacktestJob, log: DividedLog, began: float) -> BacktestRun:
+        """The backtest as a whole, begun at a reading of the monotonic clock."""
+        evaluator = job.sets[-1].evaluator(job.default_zone)
+        tally = self.tally if self.comparison is None else self.comparison.new
+        result = result_of(tally, log.extent, evaluator, job.scope)
+        result.notes += note_beside(log.beside)
+        return BacktestRun(result, monotonic() - began, log.skipped, self.comparison)
+
 
 def divide(workers: BacktestWorkers, sources: Iterable[LogSource], printer: StepPrinter) -> DividedLog:
     """Divides files among the buckets; raises BadLog if none of the lines of a file is what it should be."""
@@ -180,9 +222,7 @@ def _divide(workers: BacktestWorkers, source: LogSource, printer: StepPrinter, l
             log.extent.add(report.extent)
             log.records += report.records
             step.at(done[number], time_left(done[number], source.total, began))
-    findings.refuse_if_none(_WHAT[source.kind])
-    log.skipped += findings.skipped.values()
-    log.beside |= findings.beside
+    log.take(source.kind, findings)
 
 
 def _replay(
@@ -194,24 +234,18 @@ def _replay(
     decisions: IO[bytes] | None,
     began: float,
 ) -> BacktestRun:
-    tally, comparison = BacktestTally(), SetComparison() if len(job.sets) > 1 else None
+    totals = RunTotals.of(job)
     extent, done, replay_began = log.extent, 0, monotonic()
     with printer.step("backtest", log.records) as step:
         span = span_of(extent, job.until_ms)
-        calls = ((bucket, span) for bucket in range(buckets)) if extent.events > extent.without_user else ()
+        calls = ((bucket, span) for bucket in range(buckets)) if log.has_users else ()
         for report in workers.each(BacktestWorker.replay, calls):
-            if comparison is not None and report.comparison is not None:
-                comparison.add(report.comparison)
-            else:
-                tally.add(report.tallies[0])
+            totals.add(report)
             if decisions is not None and report.decisions is not None:
                 _move(report.decisions, decisions)
             done += report.records
             step.at(done, time_left(done, log.records, replay_began))
-    evaluator = job.sets[-1].evaluator(job.default_zone)
-    result = result_of(tally if comparison is None else comparison.new, extent, evaluator, job.scope)
-    result.notes += note_beside(log.beside)
-    return BacktestRun(result, monotonic() - began, log.skipped, comparison)
+    return totals.run(job, log, began)
 
 
 def _move(lines: Path, out: IO[bytes]) -> None:

@@ -1,6 +1,6 @@
 """One user's timeline in a backtest: what happened, and each gate of each decision."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from schemas.profiles import Profile
 from schemas.wording import counted
 from triggers.cases.backtest import span_of
 from triggers.cases.broadcast_index import BroadcastIndex
+from triggers.cases.history_records import HistoryRecord, LogExtent
 from triggers.cases.user_replay import Cause, UserReplay, replay_users
 from triggers.cel.runtime import as_time
 from triggers.engine.evaluation import Effects
@@ -49,6 +50,24 @@ class ReplayedMoment:
 
 def read_timeline(job: BacktestJob, user: str, printer: StepPrinter) -> list[ReplayedMoment]:
     """The user's timeline. Raises BadLog, and BacktestProblem if the log does not have the user."""
+    with scratch_folder("ebbtide-backtest-") as folder:
+        log = divide(ThisProcess(job, folder, 1), sources_of(job), printer)
+        files = sorted(folder.iterdir())
+        shared = [file for file in files if file.name.startswith(SHARED)]
+        own = [file for file in files if file not in shared]
+        records = sorted_records(own, folder / "sorted", job.piece_bytes)
+        broadcasts = sorted_records(shared, folder / "sorted", job.piece_bytes)
+        return timeline_of(job, user, log.extent, broadcasts, records)
+
+
+def timeline_of(
+    job: BacktestJob,
+    user: str,
+    extent: LogExtent,
+    broadcasts: Iterable[HistoryRecord],
+    records: Iterable[HistoryRecord],
+) -> list[ReplayedMoment]:
+    """The timeline of a user, of whom `records` has all, sorted. Raises BacktestProblem if there are none."""
     entries: list[ReplayedMoment] = []
 
     def watch(cause: Cause, effects: Effects, at_ms: int) -> None:
@@ -56,17 +75,10 @@ def read_timeline(job: BacktestJob, user: str, printer: StepPrinter) -> list[Rep
         if entry.says_something:
             entries.append(entry)
 
-    with scratch_folder("ebbtide-backtest-") as folder:
-        log = divide(ThisProcess(job, folder, 1), sources_of(job), printer)
-        files = sorted(folder.iterdir())
-        shared = [file for file in files if file.name.startswith(SHARED)]
-        own = [file for file in files if file not in shared]
-        records = sorted_records(own, folder / "sorted", job.piece_bytes)
-        span = span_of(log.extent, job.until_ms)
-        evaluator = job.sets[-1].evaluator(job.default_zone)
-        broadcasts = BroadcastIndex(evaluator, sorted_records(shared, folder / "sorted", job.piece_bytes))
-        replay = UserReplay(evaluator, span, None, broadcasts, assume_consent=job.profiles is None, watch=watch)
-        replay_users([replay], records)
+    evaluator = job.sets[-1].evaluator(job.default_zone)
+    index, span = BroadcastIndex(evaluator, broadcasts), span_of(extent, job.until_ms)
+    replay = UserReplay(evaluator, span, None, index, assume_consent=job.profiles is None, watch=watch)
+    replay_users([replay], records)
     if not replay.tally.users:
         raise BacktestProblem(f"--user: {user} has no event in {job.events}")
     return entries

@@ -1,11 +1,12 @@
 """What one process of a backtest does: it divides blocks of the log among buckets, then replays buckets.
 
+`RecordPlayer` reads and replays without files of its own; `BacktestWorker` keeps records in files between the two.
 A bucket has the users whose hash leads to it. What a process finds depends on the block or the bucket alone, so a
 backtest has the same result whatever process does what.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -27,7 +28,7 @@ from triggers.engine.fast_path import FastPath
 
 SHARED = "shared"
 """The name of the files of events without a user, whom every bucket reads."""
-_SHARED = -1
+NO_BUCKET = -1
 MAX_MARKED = 100_000
 """Users of whom a process knows that they are to get a mark, so that most are written once. More do no harm."""
 
@@ -62,6 +63,11 @@ class BucketReport:
     """The file of decisions, as lines of JSON."""
 
 
+def bucket_of(user_id: str, buckets: int) -> int:
+    """The bucket of a user, from 0; `NO_BUCKET` for nobody."""
+    return xxh3_64_intdigest(user_id.encode()) % buckets if user_id else NO_BUCKET
+
+
 class BacktestWorker:
     """One process's part in a job. Its files are in `folder`, under its `name`."""
 
@@ -70,28 +76,23 @@ class BacktestWorker:
         self._folder = folder
         self._name = name
         self._buckets = buckets
-        self._evaluators = job.evaluators()
-        self._fast_paths = [FastPath(each.rules) for each in self._evaluators]
+        self._player = RecordPlayer(job)
         self._indexes: list[BroadcastIndex] | None = None
         self._files: dict[str, IO[bytes]] = {}
         self._marked: set[str] = set()
 
     def divide(self, kind: Input, name: str, block: LineBlock) -> BlockReport:
         """Writes the records of a block to the files of their buckets."""
-        maker = RecordMaker(self._evaluators, "event_time", self._job.until_ms, self._job.user)
-        report = BlockReport(kind, maker.extent)
+        report, marked = BlockReport(kind), set[str]()
         frames: defaultdict[int, Frame] = defaultdict(Frame)
-        for record in _records(self._reader(kind, name, report), block, maker):
-            frames[self._bucket(record.user_id)].records.append(record)
+        for record in self._player.records(report, name, block, marked):
+            frames[bucket_of(record.user_id, self._buckets)].records.append(record)
             report.records += 1
-        for user_id in self._unwritten(maker.marked):
-            frames[self._bucket(user_id)].marked.append(user_id)
+        for user_id in self._unwritten(marked):
+            frames[bucket_of(user_id, self._buckets)].marked.append(user_id)
         for bucket, frame in frames.items():
-            self._write(SHARED if bucket == _SHARED else f"{bucket:03d}", frame)
+            self._write(SHARED if bucket == NO_BUCKET else f"{bucket:03d}", frame)
         return report
-
-    def _bucket(self, user_id: str) -> int:
-        return xxh3_64_intdigest(user_id.encode()) % self._buckets if user_id else _SHARED
 
     def _unwritten(self, marked: set[str]) -> set[str]:
         """Those of the users who are not yet written as marked, as far as they are remembered."""
@@ -112,20 +113,8 @@ class BacktestWorker:
         if self._indexes is None:
             files = sorted(self._folder.glob(f"{SHARED}.*"))
             records = [record for file in files for frame in read_frames(file) for record in frame.records]
-            self._indexes = [BroadcastIndex(each, records) for each in self._evaluators]
+            self._indexes = self._player.broadcasts(records)
         return self._indexes
-
-    def _reader(self, kind: Input, name: str, report: BlockReport) -> LineReader[Any]:
-        reader: LineReader[Any]
-        match kind:
-            case Input.EVENTS:
-                reader = EventReader(name, self._job.strict)
-            case Input.PROFILES:
-                reader = LineReader(name, "a profile", profile_of_line, self._job.strict)
-            case Input.OUTCOMES:
-                reader = LineReader(name, "an outcome", outcome_of_line, self._job.strict)
-        report.findings = reader.findings
-        return reader
 
     def replay(self, bucket: int, span: ReplaySpan) -> BucketReport:
         """Replays the users of a bucket, whose files it removes."""
@@ -136,9 +125,9 @@ class BacktestWorker:
         if self._job.write_decisions:
             report.decisions = self._folder / f"decisions-{bucket:03d}"
             with report.decisions.open("wb") as lines:
-                self._replay(records, span, report, lines)
+                self._player.play(records, self._broadcasts(), span, report, lines.write)
         else:
-            self._replay(records, span, report, None)
+            self._player.play(records, self._broadcasts(), span, report, None)
         for file in files:
             file.unlink()
         return report
@@ -148,20 +137,60 @@ class BacktestWorker:
             report.records += record.kind != RecordKind.MARK
             yield record
 
-    def _replay(
-        self, records: Iterator[HistoryRecord], span: ReplaySpan, report: BucketReport, lines: IO[bytes] | None
+
+class RecordPlayer:
+    """The rules of a job, which read lines as records and replay records. It has no files."""
+
+    def __init__(self, job: BacktestJob) -> None:
+        self._job = job
+        self._evaluators = job.evaluators()
+        self._fast_paths = [FastPath(each.rules) for each in self._evaluators]
+
+    def records(self, report: BlockReport, name: str, block: LineBlock, marked: set[str]) -> Iterator[HistoryRecord]:
+        """The records of a block of a file of the report's kind. With the last, the report has what the block had, and
+        `marked` the users who are to get a mark."""
+        maker = RecordMaker(self._evaluators, "event_time", self._job.until_ms, self._job.user)
+        report.extent, maker.marked = maker.extent, marked
+        return _records(self._reader(report, name), block, maker)
+
+    def _reader(self, report: BlockReport, name: str) -> LineReader[Any]:
+        reader: LineReader[Any]
+        match report.kind:
+            case Input.EVENTS:
+                reader = EventReader(name, self._job.strict)
+            case Input.PROFILES:
+                reader = LineReader(name, "a profile", profile_of_line, self._job.strict)
+            case Input.OUTCOMES:
+                reader = LineReader(name, "an outcome", outcome_of_line, self._job.strict)
+        report.findings = reader.findings
+        return reader
+
+    def broadcasts(self, records: Sequence[HistoryRecord]) -> list[BroadcastIndex]:
+        """For each set of rules the events without a user."""
+        return [BroadcastIndex(each, records) for each in self._evaluators]
+
+    def play(
+        self,
+        records: Iterator[HistoryRecord],
+        indexes: Sequence[BroadcastIndex],
+        span: ReplaySpan,
+        report: BucketReport,
+        write_line: Callable[[bytes], object] | None,
     ) -> None:
+        """Replays users, whose records are sorted; the report gets what came of them, and `write_line` the decisions as
+        lines of JSON."""
+
         def write(_cause: Cause, effects: Effects, _at_ms: int) -> None:
-            assert lines is not None
+            assert write_line is not None
             for record in effects.records:
-                lines.write(record.decision_json() + b"\n")
+                write_line(record.decision_json() + b"\n")
 
         last = len(self._evaluators) - 1
         replays = [
-            UserReplay(each, span, fast_path, broadcasts, assume_consent=self._job.profiles is None)
-            for each, fast_path, broadcasts in zip(self._evaluators, self._fast_paths, self._broadcasts(), strict=True)
+            UserReplay(each, span, fast_path, index, assume_consent=self._job.profiles is None)
+            for each, fast_path, index in zip(self._evaluators, self._fast_paths, indexes, strict=True)
         ]
-        if lines is not None:
+        if write_line is not None:
             replays[last].watch = write
         report.tallies = [each.tally for each in replays]
         if last == 0:

@@ -72,6 +72,11 @@ class LineFindings:
         for each in other.skipped.values():
             self.note(each)
 
+    def refuse_if_any(self, what: str) -> None:
+        """Raises BadLog for the first line that was no fact."""
+        for first in self.skipped.values():
+            raise BadLog(f"{first.place}: not {what}: {first.detail}")
+
     def refuse_if_none(self, what: str) -> None:
         """Raises BadLog if there were lines, and none was a fact."""
         if self.skipped and not self.facts:

@@ -4,7 +4,7 @@ import gzip
 import os
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,8 +132,7 @@ class ParquetBlock:
         with opened(self.path) as file:
             try:
                 for batch in parquet_table(self.path, file).iter_batches(batch_size=_ROWS, row_groups=[self.group]):
-                    for row in batch.to_pylist():
-                        yield orjson.dumps({name: _cell(name, each) for name, each in row.items() if each is not None})
+                    yield from map(line_of_row, batch.to_pylist())
             except (ArrowException, OSError) as error:
                 what = str(error).splitlines()[0][:100]
                 raise BadLog(f"{self.path}: row group {self.group} cannot be read ({what})") from None
@@ -185,7 +184,7 @@ class LogFile:
                     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
                         chunk, failed = b"", f"not a whole gzip file: {error}"
                     if number == 1 and not kept:
-                        self._check_encoding(chunk)
+                        check_encoding(self.name, chunk)
                         chunk = chunk.removeprefix(_BOM)
                     kept += chunk
                     end = kept.rfind(b"\n") + 1 if chunk else len(kept)
@@ -217,13 +216,6 @@ class LogFile:
             return raw, stack.enter_context(gzip.GzipFile(fileobj=raw))
         return raw, raw
 
-    def _check_encoding(self, begin: bytes) -> None:
-        line = begin[: begin.find(b"\n") + 1] or begin[:MAX_LINE_BYTES]
-        if line.startswith(_UTF_16) or line.count(b"\0") * 3 > len(line):
-            raise BadLog(f"{self.name}:1: the log is UTF-16; save it as UTF-8")
-        if line.startswith(_GZIP):
-            raise BadLog(f"{self.name}:1: the log is gzip; give it a name that ends in .gz")
-
 
 def _read(stream: IO[bytes] | gzip.GzipFile) -> bytes:
     """The next bytes, about a block; empty at the end. What was read before an error is not lost: it is raised by the
@@ -242,6 +234,20 @@ def _read(stream: IO[bytes] | gzip.GzipFile) -> bytes:
         parts.append(part)
         size += len(part)
     return b"".join(parts)
+
+
+def check_encoding(name: str, begin: bytes) -> None:
+    """Raises BadLog if the begin of a file is no UTF-8."""
+    line = begin[: begin.find(b"\n") + 1] or begin[:MAX_LINE_BYTES]
+    if line.startswith(_UTF_16) or line.count(b"\0") * 3 > len(line):
+        raise BadLog(f"{name}:1: the log is UTF-16; save it as UTF-8")
+    if line.startswith(_GZIP):
+        raise BadLog(f"{name}:1: the log is gzip; give it a name that ends in .gz")
+
+
+def line_of_row(row: Mapping[str, object]) -> bytes:
+    """A row of a table as a line of JSON, without what is null."""
+    return orjson.dumps({name: _cell(name, each) for name, each in row.items() if each is not None})
 
 
 def _cell(name: str, value: object) -> object:
