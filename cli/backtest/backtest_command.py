@@ -1,7 +1,10 @@
 """`ebbtide backtest`: what rules would have sent. Other modules do the work."""
 
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from signal import SIGPIPE
 from typing import TYPE_CHECKING, Annotated
@@ -13,23 +16,28 @@ from cli.options import console, print_json
 
 if TYPE_CHECKING:
     from cli.backtest.job import RuleTexts
+    from cli.backtest.run import BacktestRun
+    from cli.backtest.timeline import ReplayedMoment
 
 _LINES = "JSON lines (.gz too) or Parquet"
-EventLog = Annotated[
-    Path,
-    typer.Option("--events", help=f"Events as {_LINES}; - for standard input.", dir_okay=False, allow_dash=True),
-]
+
+
+class Engine(StrEnum):
+    """What a backtest runs on: the cores of this machine, or Spark."""
+
+    NATIVE = "native"
+    SPARK = "spark"
 
 
 def backtest(
     paths: Annotated[list[Path], typer.Argument(help="Rule files, or folders of them.", show_default=False)],
-    events: EventLog,
+    events: Annotated[str, typer.Option(help=f"Events as {_LINES}; - for standard input.", metavar="FILE")],
     profiles: Annotated[
-        Path | None,
-        typer.Option(help=f"Profiles as {_LINES}; default: everybody consents, in --zone.", dir_okay=False),
+        str | None,
+        typer.Option(help=f"Profiles as {_LINES}; default: everybody consents, in --zone.", metavar="FILE"),
     ] = None,
     outcomes: Annotated[
-        Path | None, typer.Option(help=f"Outcomes of past mails as {_LINES}; default: none.", dir_okay=False)
+        str | None, typer.Option(help=f"Outcomes of past mails as {_LINES}; default: none.", metavar="FILE")
     ] = None,
     zone: Annotated[str, typer.Option(help="The zone of users whose profile has none.")] = "UTC",
     until: Annotated[
@@ -45,6 +53,9 @@ def backtest(
     as_json: Annotated[bool, typer.Option("--json", help="Print a line for each decision, then the summary.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first line that cannot be read.")] = False,
     processes: Annotated[int | None, typer.Option(min=1, help="Default: one for each core.")] = None,
+    engine: Annotated[
+        Engine, typer.Option(help="spark: for logs beyond one machine; files may be folders and URLs.")
+    ] = Engine.NATIVE,
 ) -> None:
     """Run the rules over a log of past events, and show what they would have sent.
 
@@ -58,6 +69,7 @@ def backtest(
     from cli.backtest import page, tables, timeline
     from cli.backtest.job import BacktestJob, BacktestProblem
     from cli.backtest.run import run_backtest
+    from cli.backtest.spark.session import require_packages
     from cli.step_printer import StepPrinter
     from schemas.zones import zone_hint, zone_named
     from triggers.cel.runtime import as_ms
@@ -66,12 +78,16 @@ def backtest(
         raise BacktestProblem(f"--zone: unknown time zone {zone!r}; {zone_hint(zone)}")
     if user is not None and (against or html):
         raise BacktestProblem("--user: shows one user's timeline; leave out --against and --html")
+    if engine is Engine.SPARK:
+        require_packages()
+        if processes is not None:
+            raise BacktestProblem("--processes: with --engine spark, spark.master says how many, such as local[4]")
     sets = [_texts(against)] if against is not None else []
     job = BacktestJob(
         sets=(*sets, _texts(*paths)),
-        events=events,
-        profiles=profiles,
-        outcomes=outcomes,
+        events=Path(events),
+        profiles=None if profiles is None else Path(profiles),
+        outcomes=None if outcomes is None else Path(outcomes),
         default_zone=zone,
         until_ms=None if until is None else as_ms(_moment(until)),
         strict=strict,
@@ -80,12 +96,19 @@ def backtest(
     )
     job.evaluators()  # a mistake in the rules is reported before a long log is read
     printer = StepPrinter(Console(stderr=True))
+    play: Callable[..., BacktestRun] = partial(run_backtest, processes=processes)
+    read_timeline: Callable[..., list[ReplayedMoment]] = timeline.read_timeline
+    if engine is Engine.SPARK:
+        from cli.backtest.spark import run as spark
+
+        places = spark.places_of(events, profiles, outcomes)
+        play, read_timeline = partial(spark.run_on_spark, places), partial(spark.read_timeline_on_spark, places)
     if job.user is not None:
-        timeline.show(console, timeline.read_timeline(job, job.user, printer), as_json=as_json)
+        timeline.show(console, read_timeline(job, job.user, printer), as_json=as_json)
         return
     with page.opened(html) as file:
         try:
-            run = run_backtest(job, printer, sys.stdout.buffer if as_json else None, processes=processes)
+            run = play(job, printer, sys.stdout.buffer if as_json else None)
         except BrokenPipeError:  # as of `head`: there is nobody to tell
             raise SystemExit(128 + SIGPIPE) from None
         if file is not None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow
 import pytest
+from drivers.backtest_histories import BAD_LINES, event_at
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import Table
@@ -108,24 +109,6 @@ def test_a_log_may_be_gzip_or_standard_input(folder: Path) -> None:
 def test_what_cannot_be_read_is_named_with_its_line(folder: Path, name: str, content: bytes, message: str) -> None:
     (folder / name).write_bytes(content)
     assert message in str(run(folder, "--events", folder / name, "--strict").exception)
-
-
-def event_at(time: object, number: int = 0) -> bytes:
-    event = {"id": str(number), "user_id": "u", "type": "ping", "time": time}
-    return json.dumps(event).encode() + b"\n"
-
-
-BAD_LINES = {
-    "not JSON": [b"oops\n", b"{\n", b'{"id": "caf\xe9"}\n', b"\xff\xff\n"],
-    "not an event (id, time, type, user_id)": [b"{}\n"],
-    "not an event (record)": [b"[]\n", b"7\n", b"null\n"],
-    "not an event (time)": [
-        *(event_at("0001-01-01T00:00:00Z"), event_at("9999-12-31T23:59:59Z"), event_at("0000-01-01T00:00:00Z")),
-        *(event_at("0001-01-01T00:00:00+14:00"), event_at("9999-12-31T23:59:59-12:00"), event_at(1e300)),
-        *(event_at("2026-01-05"), event_at("2026-01-05T10:00:00"), event_at(-1)),
-    ],
-    "not an event": [b'{"id": "' + b"x" * 3_000_000 + b'"}\n'],
-}
 
 
 @pytest.mark.parametrize("kind", BAD_LINES)
@@ -368,6 +351,14 @@ def test_the_zone_and_the_end_are_those_that_are_given(folder: Path) -> None:
 )
 def test_a_wrong_option_is_named_with_what_to_write(folder: Path, arguments: tuple[str, ...], message: str) -> None:
     assert message in str(run(folder, "--events", "-", *arguments, stdin=log_of([0])).exception)
+
+
+def test_spark_is_asked_for_by_the_name_of_its_extra_where_it_is_missing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyspark", None)
+    problem = str(run(folder, "--events", "log.jsonl", "--engine", "spark").exception)
+    assert problem == "--engine spark needs the package pyspark: pip install 'ebbtide[spark]'"
 
 
 def test_old_rules_are_compared_with_new_ones(folder: Path) -> None:
