@@ -122,7 +122,7 @@ def root(
         console.print("\n".join(f"{name} {number}" for name, number in found.items()), highlight=False)
 
 
-command = get_command(app)
+command_line = get_command(app)
 """What runs. Typer would make it anew at each call of `app`, from the signatures of all commands."""
 
 
@@ -135,7 +135,7 @@ def main() -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        command()
+        command_line()
     except Exception as error:
         if (line := one_line(error)) is None:
             raise  # a defect keeps its trace

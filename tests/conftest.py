@@ -29,24 +29,27 @@ settings.register_profile("thorough", max_examples=THOROUGH, deadline=None, dera
 settings.load_profile("quick")  # --hypothesis-profile=thorough, which `make test-all` gives, comes later and wins
 
 
+SEEDED = pytest.StashKey[bool]()
+"""Whether a seed was given. Processes of pytest-xdist get that of the run."""
 PACKAGES = ("schemas", "triggers", "streams", "senders", "web", "infra", "cli")
 
 
 @pytest.hookimpl(tryfirst=True)  # before Hypothesis reads the option
 def pytest_configure(config: pytest.Config) -> None:
     """Gives property tests a fresh seed at each run, unless `--hypothesis-seed` names one."""
-    if config.getoption("hypothesis_seed", None) is None:
+    config.stash[SEEDED] = config.getoption("hypothesis_seed", None) is not None
+    if not config.stash[SEEDED]:
         config.option.hypothesis_seed = str(random.SystemRandom().randrange(2**32))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_collection() -> Generator[None, object, object]:
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
     """Hides from the garbage collector what collection makes: it lasts, and each full collection would read it anew."""
     gc.disable()
     try:
         return (yield)
     finally:
-        if "PYTEST_XDIST_WORKER" in os.environ:
+        if session.config.stash[SEEDED]:
             _import_all()
         gc.freeze()
         gc.enable()

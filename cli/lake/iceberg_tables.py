@@ -97,7 +97,10 @@ def iceberg_tables(root: Path, catalog: str | None) -> Iterator[list[IcebergTabl
 
 def _loaded(catalog: Catalog, name: str, schema: pa.Schema) -> Table:
     if catalog.table_exists(name):
-        return catalog.load_table(name)
+        known = catalog.load_table(name)
+        with known.update_schema() as update:
+            update.union_by_name(schema)  # an older version made it with fewer columns
+        return known
     table = catalog.create_table(name, schema)
     with table.update_spec() as spec:
         spec.add_field("time", DayTransform(), "day")

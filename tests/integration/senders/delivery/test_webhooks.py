@@ -1,6 +1,7 @@
 """Webhooks on a real ledger and over real HTTP: one test for each way in which an endpoint can answer, or not."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -411,12 +412,12 @@ async def test_a_long_answer_is_not_read_to_its_end(worker: CallingWorker) -> No
 
 
 async def test_a_rate_spaces_the_calls(worker: CallingWorker) -> None:
+    began_s = time.time()
     worker.publish(rate="20/s")
     commands = worker.call_all(30)
     for command in commands:
         await worker.until(command, "accepted")
-    at_s = sorted(call.at_s for call in worker.receiver.calls("/crm"))
-    assert at_s[-1] - at_s[0] >= 29 / 20 - 0.5  # a busy machine connects late for the first
+    assert max(call.at_s for call in worker.receiver.calls("/crm")) - began_s >= 29 / 20 - 0.1
 
 
 async def test_a_missing_secret_holds_calls_and_is_told(worker: CallingWorker) -> None:
