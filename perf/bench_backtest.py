@@ -7,13 +7,14 @@ a file. Memory is that of all processes together, looked at ten times a second. 
 import os
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 from threading import Event, Thread
 from typing import Annotated
 
@@ -120,7 +121,7 @@ def _texts(name: str) -> RuleTexts:
 
 
 def _measure(name: str, events: int, users: int) -> BacktestPoint:
-    with NamedTemporaryFile(suffix=".jsonl") as log:
+    with _own_temporary_files() as folder, NamedTemporaryFile(suffix=".jsonl") as log:
         for _, _, value in _records(name, events, users):
             log.write(value + b"\n")
         log.flush()
@@ -129,7 +130,7 @@ def _measure(name: str, events: int, users: int) -> BacktestPoint:
         with ProcessPoolExecutor(1, get_context("spawn"), os.sched_setaffinity, (0, first)) as pool:
             engine = pool.submit(_engine_per_cpu_s, name, min(events, ENGINE_EVENTS), users).result()
         job = BacktestJob((_texts(name),), Path(log.name))
-        with _watched() as peaks:
+        with _watched(folder) as peaks:
             began, cpu_began = time.perf_counter(), _cpu_s()
             run = run_backtest(job, StepPrinter(Console(stderr=True)))
             seconds = time.perf_counter() - began
@@ -169,7 +170,18 @@ def _engine_per_cpu_s(name: str, events: int, users: int) -> float:
 
 
 @contextmanager
-def _watched() -> Iterator[dict[str, float]]:
+def _own_temporary_files() -> Iterator[Path]:
+    """A folder for all temporary files of the block: other programs on the machine may run backtests too."""
+    with TemporaryDirectory(prefix="ebbtide-bench-") as name:
+        before, tempfile.tempdir = tempfile.tempdir, name
+        try:
+            yield Path(name)
+        finally:
+            tempfile.tempdir = before
+
+
+@contextmanager
+def _watched(folder: Path) -> Iterator[dict[str, float]]:
     """The most memory of this process and its children, and the most of temporary files, in MiB; at the end the CPU
     seconds of looking."""
     peaks, done = {"rss": 0.0, "disk": 0.0, "cpu": 0.0}, Event()
@@ -177,7 +189,7 @@ def _watched() -> Iterator[dict[str, float]]:
     def look() -> None:
         while not done.wait(LOOK_S):
             peaks["rss"] = max(peaks["rss"], tree_rss_mib(os.getpid()))
-            peaks["disk"] = max(peaks["disk"], _temporary_mib())
+            peaks["disk"] = max(peaks["disk"], _temporary_mib(folder))
         peaks["cpu"] = time.thread_time()
 
     looking = Thread(target=look, daemon=True)
@@ -203,14 +215,17 @@ def tree_rss_mib(pid: int) -> float:
     return own / 1024 + sum(tree_rss_mib(int(child)) for child in children)
 
 
-def _temporary_mib() -> float:
+def _temporary_mib(folder: Path) -> float:
+    try:
+        files = list(folder.glob("ebbtide-backtest-*/*"))
+    except FileNotFoundError:  # the end has removed a folder
+        return 0.0
     total = 0
-    for folder in Path(os.environ.get("TMPDIR", "/tmp")).glob("ebbtide-backtest-*"):  # noqa: S108
-        for file in folder.iterdir():
-            try:
-                total += file.stat().st_size
-            except FileNotFoundError:
-                continue
+    for file in files:
+        try:
+            total += file.stat().st_size
+        except FileNotFoundError:
+            continue
     return total / 2**20
 
 
