@@ -12,7 +12,7 @@ from triggers.loader import load_to_try
 BUCKETS = 256
 """The users of a long log are divided among so many files. 10 million events of 300 bytes are 12 MB each."""
 PIECE_BYTES = 24 * 1024 * 1024
-"""What a process sorts in memory at once; as Python objects that is three times as much."""
+"""What a process sorts in memory at once; as Python objects that is two to five times as much."""
 
 
 class BacktestProblem(UserError):

@@ -5,7 +5,7 @@ A file is a row of frames, each with its length before it in 4 bytes, in Message
 
 from collections.abc import Iterator, Sequence
 from heapq import merge
-from itertools import islice
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -17,8 +17,7 @@ from triggers.cases.history_records import HistoryRecord, mark
 _FRAME = 256
 """Records of a frame of a sorted file. One frame of each is in memory while files are merged."""
 _HEAD_BYTES = 64
-"""About what a record takes in a file beside its payload."""
-_NO_LIMIT = 2**63
+"""About what a record takes in a file beside its payload, and a mark, which has none, where it is sorted."""
 
 
 class Frame(Struct, array_like=True):
@@ -47,49 +46,55 @@ def read_frames(path: Path) -> Iterator[Frame]:
             yield _unpack(file.read(int.from_bytes(head, "little")))
 
 
+class _Piece:
+    """Records that are in memory, with one mark of a user at most."""
+
+    def __init__(self) -> None:
+        self._records: list[HistoryRecord] = []
+        self._marked: set[str] = set()
+        self._payload_bytes = 0
+
+    def add(self, frame: Frame) -> None:
+        """Adds a frame."""
+        self._records += frame.records
+        self._marked.update(frame.marked)
+        self._payload_bytes += sum(len(record.payload) for record in frame.records)
+
+    @property
+    def size(self) -> int:
+        """The bytes of the payloads, and as many again as records and marks take beside them."""
+        return self._payload_bytes + _HEAD_BYTES * (len(self._records) + len(self._marked))
+
+    def sorted(self) -> list[HistoryRecord]:
+        """The records and the marks, sorted. Nothing is added later."""
+        self._records += map(mark, self._marked)
+        self._marked.clear()
+        self._records.sort()
+        return self._records
+
+
 def sorted_records(files: Sequence[Path], scratch: Path, piece_bytes: int) -> Iterator[HistoryRecord]:
-    """The records of all the files and the marks, sorted. If the files are larger than `piece_bytes`, sorted pieces are
-    written to files whose names begin with that of `scratch`, and merged; they are removed at the end."""
-    if sum(path.stat().st_size for path in files) <= piece_bytes:
-        for piece in _pieces(files, _NO_LIMIT):
-            yield from sorted(piece)
-        return
+    """The records of all the files and the marks, sorted. Each piece of `piece_bytes` is sorted and written to a file
+    whose name begins with that of `scratch`; the files are merged with the rest, and removed at the end."""
     runs: list[Path] = []
+    piece = _Piece()
     try:
-        for piece in _pieces(files, piece_bytes):
-            piece.sort()
-            runs.append(scratch.with_name(f"{scratch.name}-{len(runs)}"))
-            _write_run(runs[-1], piece)
-            piece.clear()
-        yield from merge(*map(_read_run, runs))
+        for frame in chain.from_iterable(map(read_frames, files)):
+            piece.add(frame)
+            if piece.size >= piece_bytes:
+                runs.append(scratch.with_name(f"{scratch.name}-{len(runs)}"))
+                _write_run(runs[-1], piece.sorted())
+                piece = _Piece()
+        yield from merge(*map(_read_run, runs), piece.sorted())
     finally:
         for run in runs:
             run.unlink(missing_ok=True)
 
 
-def _pieces(files: Sequence[Path], piece_bytes: int) -> Iterator[list[HistoryRecord]]:
-    """The records in pieces. A piece has one mark of a user at most."""
-    piece: list[HistoryRecord] = []
-    marked: set[str] = set()
-    size = 0
-    for path in files:
-        for frame in read_frames(path):
-            piece += frame.records
-            marked.update(frame.marked)
-            size += sum(len(record.payload) for record in frame.records)
-            size += _HEAD_BYTES * (len(frame.records) + len(frame.marked))
-            if size >= piece_bytes:
-                yield [*piece, *map(mark, marked)]
-                piece, marked, size = [], set(), 0
-    if piece or marked:
-        yield [*piece, *map(mark, marked)]
-
-
 def _write_run(path: Path, records: list[HistoryRecord]) -> None:
-    coming = iter(records)
     with path.open("wb") as file:
-        while records := list(islice(coming, _FRAME)):
-            write_frame(file, Frame(records))
+        for start in range(0, len(records), _FRAME):
+            write_frame(file, Frame(records[start : start + _FRAME]))
 
 
 def _read_run(path: Path) -> Iterator[HistoryRecord]:
