@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 from typing import Any, NoReturn
 
@@ -34,6 +35,9 @@ def one_line(error: Exception) -> str | None:
 
 
 def _wrong_setting(error: Any, names: set[str]) -> str | None:
+    if "pydantic_settings.exceptions.SettingsError" in names and (field := re.search(r'field "(\w+)"', str(error))):
+        shapes = '["one", "two"] or {"name": "value"}'
+        return f"setting EBBTIDE_{field[1].upper()}: not JSON, such as {shapes}"
     if "pydantic_core._pydantic_core.ValidationError" not in names or not error.title.endswith("Settings"):
         return None
     wrong = error.errors(include_input=False)[0]

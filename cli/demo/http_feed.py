@@ -1,6 +1,7 @@
 """The demo's backend: sends events and profiles by HTTP, in batches, as the SDKs of Segment do."""
 
 import base64
+import time
 from collections.abc import Sequence
 from http.client import HTTPConnection
 from types import TracebackType
@@ -13,6 +14,8 @@ from schemas.events import Event
 from schemas.profiles import Profile
 
 PATIENCE_S = 30.0
+AGAIN = frozenset({429, 503})
+"""Answers after which the same call is sent again: its items keep their ids, so nothing comes twice."""
 REFUSED = {"type": "track", "event": "", "userId": "customer-00003", "messageId": "no-name"}
 """An item that the HTTP edge refuses, beside others that it takes."""
 
@@ -46,14 +49,21 @@ class HttpFeed:
         self._take([identify(profile) for profile in profiles])
 
     def refused(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Sends a batch as it is. Returns what of it is refused."""
-        body = orjson.dumps({"batch": items})
-        self._connection.request("POST", "/v1/batch", body, self._headers)
-        answer = self._connection.getresponse()
-        found = orjson.loads(answer.read())
-        if answer.status != 200:
-            raise NotTaken(f"POST /v1/batch was answered with {answer.status}: {found}")
-        return list(found.get("refused", []))
+        """Sends a batch as it is, again while a server is away. Returns what of it is refused. Raises NotTaken."""
+        body, until_s = orjson.dumps({"batch": items}), time.monotonic() + PATIENCE_S
+        while True:
+            self._connection.request("POST", "/v1/batch", body, self._headers)
+            answer = self._connection.getresponse()
+            found = orjson.loads(answer.read())
+            if answer.status == 200:
+                return list(found.get("refused", []))
+            wait_s = float(answer.headers.get("Retry-After", "1"))
+            if answer.status not in AGAIN or time.monotonic() + wait_s > until_s:
+                raise NotTaken(
+                    f"POST /v1/batch was answered with {answer.status}: {found.get('message')}; "
+                    "the log of the HTTP edge in .local/demo/logs says more"
+                )
+            time.sleep(wait_s)
 
     def _take(self, items: Sequence[dict[str, Any]]) -> None:
         refused = self.refused(items)
