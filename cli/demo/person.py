@@ -29,7 +29,7 @@ def act_on_person(environment: Environment, printer: StepPrinter) -> list[Check]
     receipt.show(printer.console)
     empty = [name for name in EXPECTED if not exported.sections[name]]
     ends = [each.end for each in receipt.places]
-    found = ", ".join(f"{ends.count(end)} places {end}" for end in PlaceEnd)
+    found = ", ".join(f"{end}: {ends.count(end)} places" for end in PlaceEnd)
     return [
         Check("one person is exported from every place", not empty, f"nothing in: {', '.join(empty)}" if empty else ""),
         Check("and is erased from every place", receipt.is_complete, found),
