@@ -62,7 +62,7 @@ class _Piece:
 
     @property
     def size(self) -> int:
-        """The bytes of the payloads, and as many again as records and marks take beside them."""
+        """The bytes of the payloads and about what records and marks take beside them."""
         return self._payload_bytes + _HEAD_BYTES * (len(self._records) + len(self._marked))
 
     def sorted(self) -> list[HistoryRecord]:
