@@ -1,9 +1,8 @@
 """The kill switch: numbered records on `control` pause and resume scopes. Workers apply them at once."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from typing import Any
 
 from cli.auditing import NumberedChange, audit_numbered
@@ -17,6 +16,7 @@ from schemas.rules import DELIVERY, Control
 from schemas.switches import OlderNumber
 from schemas.topics import CONTROL, RULES
 from schemas.vocabulary import PauseMode
+from schemas.wording import closest
 from streams.decisions.rulefeed import RuleStore
 from triggers.language.diagnostics import InvalidRules
 from triggers.rules.ruleset import RuleSet
@@ -174,11 +174,17 @@ def _check(kafka: str, scope: str) -> None:
     known = named | {control.scope for control in switches(kafka)}  # a paused rule may have been removed
     if scope in known:
         return
+    raise UnknownScope(unknown_words(scope, known))
+
+
+def unknown_words(scope: str, known: Iterable[str]) -> str:
+    """Says that rules do not name the scope, and which scope of its kind has a name like it, or all of its kind."""
     kind, _, name = scope.partition("/")
-    near = get_close_matches(scope, known, 1)
-    listed = ", ".join(sorted(other for other in known if other.startswith(f"{kind}/"))) or "none"
-    hint = f"did you mean {near[0]}?" if near else f"known: {listed}"
-    raise UnknownScope(f"no {kind} {name!r} in the current rules; {hint}")
+    names = {other.partition("/")[2] for other in known if other.startswith(f"{kind}/")}
+    near = closest(name, names)
+    listed = ", ".join(f"{kind}/{other}" for other in sorted(names)) or "none"
+    hint = f"did you mean {kind}/{near}?" if near else f"known: {listed}"
+    return f"no {kind} {name!r} in the current rules; {hint}"
 
 
 def _names(rules: RuleSet) -> set[str]:

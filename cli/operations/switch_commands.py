@@ -87,17 +87,26 @@ def _switch(scope: str, paused: bool, by: str, instance: str, as_json: bool, **m
     from cli.operations import control
 
     environment = Environment.of(instance)
-    made = control.switch(environment.kafka, scope, paused=paused, by=by, **more)
+    before: list[Control | None] = []
+    made = control.switch(environment.kafka, scope, paused=paused, by=by, check=before.append, **more)
     control.audit_switch(environment, made)
     if as_json:
         print_json(made.model_dump(mode="json") | {"in_effect_within_s": control.EFFECT_S})
         return
-    did = "paused" if paused else "resumed"
     console.print(
-        f"{scope} is {did}: number {made.number}, in effect on every running worker within {control.EFFECT_S} s",
+        f"{done_words(made, before[-1])}: number {made.number}, in effect on every running worker within "
+        f"{control.EFFECT_S} s",
         markup=False,
         soft_wrap=True,
     )
+
+
+def done_words(made: "Control", before: "Control | None") -> str:
+    """What a switch did to its scope, whose latest switch was `before`."""
+    if made.paused:
+        return f"{made.scope} is paused"
+    was_paused = before is not None and before.paused and before.in_force(made.at)
+    return f"{made.scope} is resumed" if was_paused else f"{made.scope} was not paused; it is resumed all the same"
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"pause": pause, "resume": resume, "switches": switches}

@@ -88,8 +88,9 @@ def test_a_switch_is_listed_with_its_number_and_who_did_it(kafka):
     assert done.stdout == (f"trigger/thanks is paused: number {number}, in effect on every running worker within 2 s\n")
     listed = ebbtide(kafka, "switches").stdout
     assert any("paused" in line and "trigger/thanks  by ada" in line for line in listed.splitlines())
-    ebbtide(kafka, "resume", "trigger/thanks")
+    assert ebbtide(kafka, "resume", "trigger/thanks").stdout.startswith("trigger/thanks is resumed: number ")
     assert not next(each for each in switches(kafka) if each.scope == "trigger/thanks").paused
+    assert ebbtide(kafka, "resume", "trigger/thanks").stdout.startswith("trigger/thanks was not paused; ")
 
 
 def test_a_pause_whose_time_is_over_is_not_listed_as_a_pause(kafka, topic_prefix):
