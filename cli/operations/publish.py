@@ -58,7 +58,12 @@ def event_of(text: str, now: datetime, ago: timedelta = timedelta(0)) -> Event:
     """Parses an event; adds an id and a time if it has none. Raises InvalidFact."""
     data = _object(text)
     made_up = {"id": uuid.uuid4().hex, "time": (now - ago).isoformat()}
-    return _checked(Event, data | {name: value for name, value in made_up.items() if data.get(name) is None})
+    try:
+        return _checked(Event, data | {name: value for name, value in made_up.items() if data.get(name) is None})
+    except InvalidFact as error:
+        if "user_id" in data:
+            raise
+        raise InvalidFact(f'{error}; write "user_id": null for an event without a user') from None
 
 
 def profile_of(text: str, now: datetime, purposes: Iterable[str] = ()) -> Profile:
@@ -69,6 +74,12 @@ def profile_of(text: str, now: datetime, purposes: Iterable[str] = ()) -> Profil
     if not isinstance(consent, dict):
         raise InvalidFact('consent: not a JSON object of purposes; write {"PURPOSE": {"granted": …, "time": …}}')
     return _checked(Profile, data | {"consent": consent | given})
+
+
+def event_words(event: Event) -> str:
+    """What was published, in a line."""
+    whose = "without a user" if event.user_id is None else f"of {event.user_id}"
+    return f"published {event.type} {event.id} {whose}, {event.time:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def publish_event(kafka: str, event: Event) -> None:

@@ -25,7 +25,7 @@ def publish_event(
 
     event = publish.event_of(text, publish.now(), publish.duration(ago))
     publish.publish_event(Environment.of(instance).kafka, event)
-    console.print(f"published {event.type} {event.id} of {event.user_id}, {event.time:%Y-%m-%d %H:%M:%S} UTC")
+    console.print(publish.event_words(event))
     for warning in publish.unknown_fields(text, Event):
         typer.echo(f"warning: {warning}", err=True)
 

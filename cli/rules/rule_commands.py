@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from cli.environment import Environment
 from cli.options import EXIT_FAILED, AsJson, Format, Instance, console, print_json
 from cli.rules.fact_options import EventFile, InSegments, OccurrenceFile, UserFile
 from cli.rules.new_rule import StarterKind
+from schemas.wording import closest
 
 PANEL = "Rules"
 
@@ -98,7 +98,10 @@ def new(
 
 def schema(
     what: Annotated[
-        str, typer.Argument(help="`trigger` for the schema of rule files, or a folder for those of the topics.")
+        str,
+        typer.Argument(
+            help="`trigger` for the schema of rule files, or a path such as ./schemas for those of the topics."
+        ),
     ] = "build/schemas",
     out: Annotated[
         Path | None, typer.Option(help="Write the schema of rule files to this file.", dir_okay=False)
@@ -109,8 +112,9 @@ def schema(
     Example: `ebbtide schema trigger --out rules.schema.json`
     """
     if what != "trigger":
-        if "/" not in what and get_close_matches(what, ["trigger"], cutoff=0.75):
-            raise typer.BadParameter("did you mean `trigger`? Write a folder of that name as ./NAME")
+        if "/" not in what:
+            meant = "did you mean `trigger`? " if closest(what, ["trigger"], 0.75) else ""
+            raise typer.BadParameter(f"{meant}write `trigger`, or a folder of that name as ./{what}")
         from cli.pages.json_schema import write_schemas
 
         for file in write_schemas(Path(what)):

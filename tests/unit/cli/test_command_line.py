@@ -126,7 +126,11 @@ def test_kafka_away_is_one_line_with_the_next_step(ebbtide, arguments):
             ("publish", "event", '{"user_id": "u1", "type": "t", "source": "\\u0000"}'),
             "ebbtide: source: contains U+0000",
         ),
-        (("publish", "event", "{}"), "ebbtide: type: Field required; user_id: Field required\n"),
+        (
+            ("publish", "event", "{}"),
+            "ebbtide: type: Field required; user_id: Field required; "
+            'write "user_id": null for an event without a user\n',
+        ),
         (("publish", "event", "{}", "--ago", "soon"), "ebbtide: 'soon' is not a duration"),
     ],
 )

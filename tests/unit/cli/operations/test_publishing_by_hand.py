@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from cli.operations.publish import event_of, profile_of, unknown_fields
+from cli.operations.publish import InvalidFact, event_of, event_words, profile_of, unknown_fields
 from schemas.events import Event
 from schemas.profiles import Profile
 
@@ -21,6 +21,24 @@ def test_an_event_with_null_for_id_and_time_is_given_both():
     event = event_of('{"user_id": "u1", "type": "t", "id": null, "time": null}', NOW)
     assert event.time == NOW
     assert event.id
+
+
+@pytest.mark.parametrize(
+    ("user_id", "words"),
+    [
+        ('"u1"', "published t e1 of u1, 2026-11-22 12:00:00 UTC"),
+        ("null", "published t e1 without a user, 2026-11-22 12:00:00 UTC"),
+    ],
+)
+def test_a_published_event_is_named_with_its_user_or_without_one(user_id, words):
+    assert event_words(event_of(f'{{"user_id": {user_id}, "type": "t", "id": "e1"}}', NOW)) == words
+
+
+def test_an_event_that_says_nothing_of_its_user_is_refused_with_how_to_write_one_without():
+    with pytest.raises(InvalidFact, match=r'user_id: .*; write "user_id": null for an event without a user'):
+        event_of('{"type": "t"}', NOW)
+    with pytest.raises(InvalidFact, match=r"^(?!.*null for an event)"):
+        event_of('{"user_id": null}', NOW)
 
 
 @pytest.mark.parametrize(

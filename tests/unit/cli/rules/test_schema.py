@@ -128,6 +128,18 @@ def test_a_misspelt_trigger_is_not_taken_for_a_folder(tmp_path: Path, monkeypatc
     assert "did you mean `trigger`?" in done.output
 
 
+@pytest.mark.parametrize("name", ["nope", "schemas"])
+def test_a_folder_of_schemas_is_a_path_and_a_bare_word_writes_nothing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["schema", name])
+    assert (done.exit_code, list(tmp_path.iterdir())) == (2, [])
+    assert f"./{name}" in done.output
+    assert CliRunner().invoke(app, ["schema", f"./{name}"]).exit_code == 0
+    assert list((tmp_path / name).glob("*.json"))
+
+
 def test_the_command_writes_the_schema_to_standard_output_or_a_file(tmp_path: Path) -> None:
     printed = CliRunner().invoke(app, ["schema", "trigger"])
     assert printed.exit_code == 0
