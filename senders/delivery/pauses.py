@@ -26,6 +26,8 @@ BATCH = 5_000
 """Rows at once. Mail of others waits meanwhile."""
 REST = timedelta(minutes=1)
 """How long no look goes on after a statement that took longer than one may. Mails begin meanwhile."""
+RETRIED = ("", "trigger", "purpose", "domain", *WAY_KINDS)
+"""The kinds of scopes that can be retried; the empty one is all of delivery."""
 
 
 @dataclass(slots=True)
@@ -75,13 +77,23 @@ class PauseRelease:
         something retried: also what stands in lines, whose rows stay as they are.
         """
         await self._release()
-        held, requests = sorted(self._ownership.held), self._switches.take_retries()
+        held, requests = sorted(self._ownership.held), self._take_retries()
         self._retries += [_Retry(request, held.copy()) for request in requests]
         if self._retries:
             await self._retry(self._retries[0])
             if not self._retries[0].partitions:
                 del self._retries[0]
         return bool(requests)
+
+    def _take_retries(self) -> list[Control]:
+        """The requests that came since the last call, without those that name what cannot be retried."""
+        possible = []
+        for request in self._switches.take_retries():
+            if _kind_and_name(request)[0] in RETRIED:
+                possible.append(request)
+            else:
+                self._log.warning("retry_not_possible", scope=request.scope, number=request.number)
+        return possible
 
     async def _retry(self, retry: _Retry) -> None:
         """Make at most a batch due. A partition that takes longer than a statement may is left out."""
@@ -107,7 +119,7 @@ class PauseRelease:
         self._log.info("retried_now", count=retried, scope=request.scope, number=request.number)
 
     async def _retry_in(self, partition: int, request: Control, limit: int) -> int:
-        kind, _, name = request.scope.removeprefix(DELIVERY).lstrip("/").partition("/")
+        kind, name = _kind_and_name(request)
         trigger, purpose = (name if kind == each else None for each in ("trigger", "purpose"))
         way = (kind, name) if kind in ("domain", *WAY_KINDS) else None
         now = self._clock()
@@ -151,3 +163,8 @@ class PauseRelease:
                 this.places[partition] = place if count == limit else None
                 released += count
         return released
+
+
+def _kind_and_name(request: Control) -> tuple[str, str]:
+    kind, _, name = request.scope.removeprefix(DELIVERY).lstrip("/").partition("/")
+    return kind, name

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from drivers.running_senders import a_command
 from psycopg import AsyncConnection
+from structlog.testing import capture_logs
 
 from infra.postgres.database import AsyncDatabase
 from infra.service.outages import Outage
@@ -156,6 +157,19 @@ async def test_a_retry_that_times_out_in_a_partition_holds_up_neither_others_nor
     for _ in range(5):
         await release.release()
     assert await (await connection.execute(waiting, [NOW])).fetchall() == [], "the second request is made as well"
+
+
+@pytest.mark.parametrize("scope", ["delivery/brand/shop", "delivery/endpoint/crm", "brand/shop", "global"])
+async def test_a_retry_of_what_cannot_be_retried_leaves_every_command_alone(
+    connection: AsyncConnection[Any], database_url: str, release: PauseRelease, switches: DeliverySwitches, scope: str
+) -> None:
+    hold(database_url, 3, reason="limited")
+    switches.put(Control(scope=scope, number=1, paused=False, retry=True, at=NOW, by="ada"))
+    with capture_logs() as logs:
+        await release.release()
+    waiting = await connection.execute("SELECT count(*) FROM ledger_queue WHERE next_attempt_at > %s", [NOW])
+    assert await waiting.fetchone() == (3,)
+    assert [(each["event"], each["scope"]) for each in logs] == [("retry_not_possible", scope)]
 
 
 async def test_a_look_that_times_out_rests_and_goes_on(
