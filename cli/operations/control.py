@@ -26,6 +26,7 @@ EFFECT_S = 2
 """This many seconds after the command returns, no running worker sends what is paused."""
 _OF_RULES = ("trigger", "purpose", "brand", "endpoint")
 _OF_DELIVERY = (*_OF_RULES, "domain", "provider", "site", "source")
+_OF_RETRIES = ("trigger", "purpose", "domain", "provider", "site", "source")
 _SCOPE = re.compile(rf"global|({'|'.join(_OF_RULES)})/\S{{1,200}}|delivery(/({'|'.join(_OF_DELIVERY)})/\S{{1,200}})?")
 EVERYTHING = "all"
 
@@ -108,12 +109,14 @@ def _latest(found: Sequence[Control]) -> list[Control]:
     return [latest[key] for key in sorted(latest)]
 
 
-def delivery_scope(scope: str) -> str:
-    """The scope on `control` of what people call this in delivery; raises UnknownScope."""
+def delivery_scope(scope: str, *, retried: bool = False) -> str:
+    """The scope on `control` of what people call this in delivery; raises UnknownScope, also if it is to be retried and
+    cannot be."""
+    kinds, what = (_OF_RETRIES, "that can be retried") if retried else (_OF_DELIVERY, "of delivery")
     full = DELIVERY if scope == EVERYTHING else f"{DELIVERY}/{scope}"
     kind, _, name = scope.partition("/")
-    if not _SCOPE.fullmatch(full) or scope == DELIVERY:
-        raise UnknownScope(f"{scope!r} is not a scope of delivery; write {_listed(EVERYTHING, _OF_DELIVERY)}")
+    if not _SCOPE.fullmatch(full) or scope == DELIVERY or (name and kind not in kinds):
+        raise UnknownScope(f"{scope!r} is not a scope {what}; write {_listed(EVERYTHING, kinds)}")
     return f"{DELIVERY}/domain/{_domain(name)}" if kind == "domain" else full
 
 

@@ -22,6 +22,14 @@ Scope = Annotated[
         show_default=False,
     ),
 ]
+RetriedScope = Annotated[
+    str,
+    typer.Argument(
+        help="all, trigger/NAME, purpose/NAME, domain/NAME (of recipients), or provider/NAME, site/NAME or source/NAME "
+        "of the shaping file.",
+        show_default=False,
+    ),
+]
 Why = Annotated[str, typer.Option("--reason", help="Why, for the record.", show_default=False)]
 By = Annotated[str, typer.Option(help="Who makes the change, for the record.", show_default=False)]
 For = Annotated[str | None, typer.Option("--for", help="End by itself after this time, such as 90s, 30m, 2h or 1d.")]
@@ -89,7 +97,7 @@ def resume(
 
 
 def retry_now(
-    scope: Scope,
+    scope: RetriedScope,
     by: By,
     why: Why = "",
     file: ShapingPath = None,
@@ -103,15 +111,13 @@ def retry_now(
     Examples: `ebbtide senders retry-now purpose/transactional --reason "the relay is back" --by ada`,
     `ebbtide senders retry-now provider/google --by ada`
     """
-    if scope.partition("/")[0] in ("brand", "endpoint"):
-        raise typer.BadParameter("name a trigger or a purpose instead; a brand or endpoint can only be paused")
     _publish(scope, file, why, by, instance, as_json, paused=False, retry=True)
 
 
 def _publish(scope: str, file: Path | None, why: str, by: str, instance: str, as_json: bool, **fields: Any) -> None:
     from cli.operations import control
 
-    full, environment = control.delivery_scope(scope), Environment.of(instance)
+    full, environment = control.delivery_scope(scope, retried=fields.get("retry", False)), Environment.of(instance)
     kafka = environment.kafka
     fields |= {"why": required(why, "--reason") if fields["paused"] else why.strip(), "by": required(by, "--by")}
     unknown = _unknown(scope, file)

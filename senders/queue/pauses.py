@@ -70,8 +70,8 @@ async def retry_now(
 ) -> int:
     """Make at most `limit` commands due that are deferred or wait for a limit, of a trigger or purpose if one is given.
 
-    Those in a line for their turn stay where they are. With a `way`, such as `("provider", "google")`, only those whose
-    last attempt took it, or whose limit names it. Returns how many.
+    A purpose is that of every brand too. Those in a line for their turn stay where they are. With a `way`, such as
+    `("provider", "google")`, only those whose last attempt took it, or whose limit names it. Returns how many.
     """
     cursor = await connection.execute(
         """UPDATE ledger_queue SET next_attempt_at = %(now)s WHERE command_id IN (
@@ -85,7 +85,8 @@ async def retry_now(
                      AND CASE %(way)s WHEN 'site' THEN coalesce(p.path::json ->> 'site', p.path::json ->> 'host')
                                       ELSE p.path::json ->> %(way)s END = %(name)s))
                AND (%(trigger)s::text IS NULL OR trigger = %(trigger)s)
-               AND (%(purpose)s::text IS NULL OR purpose = %(purpose)s) LIMIT %(limit)s)""",
+               AND (%(purpose)s::text IS NULL OR purpose IN (%(purpose)s, brand || '/' || %(purpose)s))
+             LIMIT %(limit)s)""",
         {
             "now": now,
             "partitions": list(partitions),

@@ -17,6 +17,7 @@ from schemas.vocabulary import LedgerState
 pytestmark = pytest.mark.servers
 
 WHO = ("--reason", "a test", "--by", "ada")
+RETRIED = "write all, trigger/NAME, purpose/NAME, domain/NAME, provider/NAME, site/NAME or source/NAME"
 
 
 @pytest.fixture
@@ -131,8 +132,8 @@ def test_a_shaping_file_with_a_mistake_keeps_nobody_from_a_pause(shaping: dict[s
     [
         (("pause", "server/google", *WHO), "is not a scope of delivery; write all, trigger/NAME"),
         (("pause", "provider/google", "--discard", *WHO), "those of a source, site or provider can only be held"),
-        (("retry-now", "brand/shop", "--by", "ada"), "a brand or endpoint can only be paused"),
-        (("retry-now", "server/google", "--by", "ada"), "domain/NAME, provider/NAME, site/NAME or source/NAME"),
+        (("retry-now", "brand/shop", "--by", "ada"), f"'brand/shop' is not a scope that can be retried; {RETRIED}"),
+        (("retry-now", "server/google", "--by", "ada"), RETRIED),
         (("pause", "domain/not a domain", *WHO), "is not a scope of delivery"),
         (("pause", "all", "--for", "soon", *WHO), "not a duration"),
         (("pause", "all", "--reason", " ", "--by", "ada"), "must not be empty"),

@@ -52,9 +52,11 @@ async def release(database_url: str, switches: DeliverySwitches) -> AsyncIterato
     await database.close()
 
 
-def hold(database_url: str, count: int, partition: int = 0, reason: str = "paused", at: datetime = LATER) -> None:
+def hold(
+    database_url: str, count: int, partition: int = 0, reason: str = "paused", at: datetime = LATER, **changes: Any
+) -> None:
     """Commands that wait until then."""
-    commands = [a_command("u1", "h", priority=number % 3) for number in range(count)]
+    commands = [a_command("u1", "h", priority=number % 3, **changes) for number in range(count)]
     with psycopg.connect(database_url, autocommit=True) as connection:
         ledger.admit(connection, [Admission.of(partition, command) for command in commands], NOW)
         connection.execute(
@@ -170,6 +172,30 @@ async def test_a_retry_of_what_cannot_be_retried_leaves_every_command_alone(
     waiting = await connection.execute("SELECT count(*) FROM ledger_queue WHERE next_attempt_at > %s", [NOW])
     assert await waiting.fetchone() == (3,)
     assert [(each["event"], each["scope"]) for each in logs] == [("retry_not_possible", scope)]
+
+
+@pytest.mark.parametrize(
+    ("scope", "left"),
+    [
+        ("purpose/news", ["extra/news", "shop/digest"]),
+        ("purpose/shop/news", ["extra/news", "news", "shop/digest", "two/news"]),
+    ],
+)
+async def test_a_retry_of_a_purpose_is_one_of_every_brands_mails_of_it_as_a_pause_is(
+    connection: AsyncConnection[Any],
+    database_url: str,
+    release: PauseRelease,
+    switches: DeliverySwitches,
+    scope: str,
+    left: list[str],
+) -> None:
+    branded = [("shop", "shop/news"), ("two", "two/news"), ("shop", "shop/digest")]
+    for brand, purpose in [*branded, (None, "news"), (None, "extra/news")]:
+        hold(database_url, 1, reason="limited", brand=brand, purpose=purpose)
+    switches.put(Control(scope=f"delivery/{scope}", number=1, paused=False, retry=True, at=NOW, by="ada"))
+    await release.release()
+    waiting = "SELECT purpose FROM ledger_queue WHERE next_attempt_at > %s ORDER BY purpose"
+    assert [purpose for (purpose,) in await (await connection.execute(waiting, [NOW])).fetchall()] == left
 
 
 async def test_a_look_that_times_out_rests_and_goes_on(
