@@ -1,5 +1,6 @@
 """`ebbtide explain`: why somebody got a mail, or none, and what became of one mail."""
 
+import re
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,8 @@ from rich.console import Console
 from cli.environment import SENDERS, Environment
 from cli.operations.bounce_commands import Rules as BounceRules
 from cli.options import EXIT_FAILED, AsJson, Instance, console, print_json
+
+_ID = re.compile(r"[0-9a-f]{32}")
 
 
 def explain(
@@ -57,7 +60,8 @@ def explain(
     if replay:
         if file is not None:
             raise typer.BadParameter("it has no events to apply again", param_hint="--file")
-        _explain_replay(Environment.of(instance), user, _until(until), trigger, last, as_json)
+        end = None if until is None else _until(until)
+        _explain_replay(Environment.of(instance), user, end, trigger, last, as_json)
         return
     from cli.rules import explain as explaining
 
@@ -104,12 +108,18 @@ def explain_command(
         console.print(line, markup=False, soft_wrap=True)
 
 
-def _until(text: str | None) -> str | int | None:
-    """An instant in milliseconds, or the id of a decision or a command."""
-    try:
-        at = datetime.fromisoformat(text or "")
-    except ValueError:
+def _until(text: str) -> str | int:
+    """An instant in milliseconds, or the id of a decision or a command; raises BadParameter."""
+    if _ID.fullmatch(text):
         return text
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is neither a time such as 2026-11-28T09:00:00Z nor the id of a decision or command, "
+            "32 hexadecimal digits",
+            param_hint="--until",
+        ) from None
     return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
 
 

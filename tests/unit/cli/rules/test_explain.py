@@ -323,3 +323,14 @@ def test_a_line_that_is_not_a_decision_is_named(file: Path) -> None:
     file.write_text('{"summary":{}}\n{"id": 5}\n')
     done = CliRunner().invoke(app, ["explain", "--user", "u1", "--file", str(file)])
     assert f"{file}:2: not a decision: " in str(done.exception)
+
+
+@pytest.mark.parametrize("until", ["yesterday", "", "9f2c64a0", "2026-13-01"])
+def test_an_end_that_is_neither_a_time_nor_an_id_is_refused_before_anything_is_read(until: str) -> None:
+    done = CliRunner().invoke(
+        app, ["explain", "--user", "u1", "--replay", "--until", until], env={"EBBTIDE_KAFKA": "-"}
+    )
+    assert done.exit_code == 2
+    assert "neither a time such as 2026-11-28T09:00:00Z nor the id of a" in " ".join(
+        done.stderr.replace("│", "").split()
+    )
