@@ -1,6 +1,7 @@
 """`ebbtide explain`: why somebody got a mail, or none, and what became of one mail."""
 
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.console import Console
 from cli.environment import SENDERS, Environment
 from cli.operations.bounce_commands import Rules as BounceRules
 from cli.options import EXIT_FAILED, AsJson, Instance, console, print_json
+from schemas.wording import nearest
 
 _ID = re.compile(r"[0-9a-f]{32}")
 
@@ -75,9 +77,33 @@ def explain(
     elif found:
         explaining.show(console, found)
     else:
-        of = f" of {trigger}" if trigger else ""
-        console.print(f"no decision{of} about {user}: nothing that concerns them reached a gate", markup=False)
+        rules = _rule_names(Environment.of(instance).kafka) if trigger and file is None else None
+        console.print(none_words(user, trigger, rules, recorded=file is None), markup=False, soft_wrap=True)
     raise typer.Exit(EXIT_FAILED if not found or not all(each.verification.verified for each in found) else 0)
+
+
+def none_words(user: str, trigger: str | None, rules: Collection[str] | None, *, recorded: bool) -> str:
+    """Why there may be no decision about the user. `rules` are the names of the current ones, if they are known;
+    `recorded` decisions come from the database."""
+    if trigger and rules is not None and trigger not in rules:
+        return f"no rule `{trigger}` in the current rules; {nearest(trigger, rules) or 'there is none'}"
+    of = f" of {trigger}" if trigger else ""
+    hint = "; is `ebbtide run streams` running? `--replay` shows their records" if recorded else ""
+    return f"no decision{of} about {user}: nothing that concerns them reached a gate{hint}"
+
+
+def _rule_names(kafka: str) -> Collection[str] | None:
+    """The names of the current rules; None if none are there, or if Kafka does not answer: decisions do not need it."""
+    from confluent_kafka import KafkaException
+
+    from cli.operations.control import running_rules
+    from infra.kafka.client import KafkaAway
+
+    try:
+        rules = running_rules(kafka)
+    except (KafkaAway, KafkaException):
+        return None
+    return None if rules is None else rules.triggers.keys()
 
 
 def explain_command(

@@ -5,9 +5,14 @@ from io import StringIO
 
 import psycopg
 import pytest
+from drivers.command_line import ebbtide
+from drivers.running_senders import free_port, have_topics
+from drivers.whole_pipeline import TEMPLATE, THANKS
 from rich.console import Console
 
+from cli.manifests.publication import apply_folder
 from cli.rules.explain import DecisionsMissing, as_json, from_database, show
+from cli.rules.rule_folder import Folder
 from schemas.commands import SendCommand
 from schemas.decisions import Decision, GateAnswer
 from schemas.outcomes import Outcome, Reply
@@ -113,3 +118,17 @@ def test_a_full_cap_is_explained_with_the_sends_that_it_counted(database_url: st
         "command gone",
     ]
     assert [each["command_id"] for each in as_json([found])[0]["counted"]] == [ident(1), ident(2), "gone"]
+
+
+def test_a_rule_that_is_not_there_is_said_and_without_kafka_there_is_just_no_decision(
+    servers, database_url: str
+) -> None:
+    have_topics(servers.kafka)
+    apply_folder(servers.kafka, Folder("test", [THANKS], {"thanks": TEMPLATE}))
+    asked = ("explain", "--user", "u9", "--trigger", "thansk")
+    for kafka, words in (
+        (servers.kafka, "no rule `thansk` in the current rules; did you mean `thanks`?\n"),
+        (f"127.0.0.1:{free_port()}", "no decision of thansk about u9: nothing that concerns them reached a gate; "),
+    ):
+        done = ebbtide(*asked, EBBTIDE_DATABASE_URL=database_url, EBBTIDE_KAFKA=kafka)
+        assert (done.returncode, done.stdout.startswith(words)) == (1, True), (done.stdout, done.stderr)

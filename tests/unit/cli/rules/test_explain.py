@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from typer.testing import CliRunner
 
+from cli.lookback.explain_commands import none_words
 from cli.main import app
 from cli.rules.explain import Explanation, show
 from schemas.codec import encode
@@ -317,6 +318,23 @@ def test_an_unknown_user_has_no_decisions(file: Path) -> None:
         1,
         "no decision about u9: nothing that concerns them reached a gate\n",
     )
+
+
+@pytest.mark.parametrize(
+    ("trigger", "rules", "words"),
+    [
+        ("crat", {"cart", "thanks"}, "no rule `crat` in the current rules; did you mean `cart`?"),
+        ("nope", {"cart", "thanks"}, "no rule `nope` in the current rules; known here: cart, thanks"),
+        ("nope", set(), "no rule `nope` in the current rules; there is none"),
+        ("cart", {"cart"}, "no decision of cart about u9: nothing that concerns them reached a gate; "),
+        ("cart", None, "no decision of cart about u9: nothing that concerns them reached a gate; "),
+        (None, None, "no decision about u9: nothing that concerns them reached a gate; is `ebbtide run streams` "),
+    ],
+)
+def test_no_decision_is_told_from_a_rule_that_is_not_there(
+    trigger: str | None, rules: set[str] | None, words: str
+) -> None:
+    assert none_words("u9", trigger, rules, recorded=True).startswith(words)
 
 
 def test_a_line_that_is_not_a_decision_is_named(file: Path) -> None:
