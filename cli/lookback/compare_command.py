@@ -31,7 +31,7 @@ def compare(
     about them last. Without --with, both sides are of one trigger: the mails of a canary, and those kept back from
     everybody else. It reads as the role ebbtide_analyst, which cannot write.
 
-    Exits with 1 if a trigger decided nothing in that time.
+    Exits with 1 if a trigger decided nothing in that time, or if it has only run live and there is no --with.
 
     Example: `ebbtide compare cart-abandoned-v2 --with cart-abandoned --since 14d`
     """

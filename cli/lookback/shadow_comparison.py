@@ -60,7 +60,7 @@ SELECT user_id FROM users WHERE (would > 0) = %(of_shadow)s AND (did > 0) = %(of
 
 
 class NothingToCompare(UserError):
-    """The trigger decided nothing in the time."""
+    """The trigger decided nothing in the time, or has one side only."""
 
     exit_status = 1
 
@@ -132,6 +132,9 @@ def read_comparison(
     for name in (shadow, live):
         if all(trigger != name for trigger, *_ in decisions):
             raise NothingToCompare(_nothing(connection, name, values))
+    outcomes = {outcome for _, outcome, *_ in decisions}
+    if one and DecisionOutcome.SEND in outcomes and DecisionOutcome.SHADOW not in outcomes:
+        raise NothingToCompare(f"{live} has only run live since {_minute(since)}; name the rule beside it by --with")
     [users] = _rows(connection, _USERS, values)
     kinds = {"both": (True, True), "only_shadow": (True, False), "only_live": (False, True)}
     return ShadowComparison(
@@ -160,4 +163,8 @@ def _nothing(connection: "Connection[Any]", name: str, values: Mapping[str, Any]
     known = [each for (each,) in connection.execute(_NAMES, values)]
     like = closest(name, known)
     hint = f"did you mean {like}?" if like else "an earlier --since may have more"
-    return f"no decision of {name!r} since {values['since']:%Y-%m-%d %H:%M} UTC; {hint}"
+    return f"no decision of {name!r} since {_minute(values['since'])}; {hint}"
+
+
+def _minute(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC"

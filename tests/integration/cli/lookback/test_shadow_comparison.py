@@ -110,6 +110,7 @@ def test_a_canary_beside_another_rule_counts_with_what_it_sent(recorded: str) ->
         (("nwe", *PERIOD), 1, "no decision of 'nwe' since 2026-11-01 00:00 UTC; did you mean new?"),
         (("new", "--with", "other", *PERIOD), 1, "no decision of 'other'"),
         (("new", "--since", "2020-01-01", "--until", "2020-02-01"), 1, "an earlier --since may have more"),
+        (("old", *PERIOD), 1, "old has only run live since 2026-11-01 00:00 UTC; name the rule beside it by --with"),
         (("new", "--since", "yesterday"), 2, "neither a time such as 30d nor a day"),
         (("new", "--since", "2026-11-02", "--until", "2026-11-01"), 2, "must be before --until"),
     ],
