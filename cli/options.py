@@ -5,6 +5,7 @@ import os
 import sys
 from datetime import timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import orjson
@@ -44,6 +45,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text
 def print_json(value: object) -> None:
     """Prints a value as one line of JSON on standard output."""
     sys.stdout.write(orjson.dumps(value).decode() + "\n")
+
+
+def say_written(file: Path) -> None:
+    """Says that a file is written, on standard error: standard output may be data."""
+    typer.echo(f"wrote {file}", err=True)
 
 
 def duration_of(text: str, option: str) -> timedelta:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from cli.options import console, print_json
+from cli.options import console, print_json, say_written
 
 if TYPE_CHECKING:
     from cli.backtest.job import RuleTexts
@@ -61,8 +61,8 @@ def backtest(
 
     An event is a line such as {"id": "1", "user_id": "u1", "type": "cart_updated", "time": "2026-05-01T10:00:00Z",
     "properties": {"cart_id": "c1"}}. Lines that are not events are skipped and counted by kind. Exits with 2 if no line
-    is an event, or with --strict at the first line that is not one. The log may have any length. Its records are kept
-    in TMPDIR until the command ends.
+    is an event, also of an empty log, or with --strict at the first line that is not one. The log may have any length.
+    Its records are kept in TMPDIR until the command ends.
 
     Example: `ebbtide backtest examples --events log.jsonl --profiles people.jsonl --html page.html`
     """
@@ -111,8 +111,12 @@ def backtest(
             run = play(job, printer, sys.stdout.buffer if as_json else None)
         except BrokenPipeError:  # as of `head`: there is nobody to tell
             raise SystemExit(128 + SIGPIPE) from None
+        if run.has_no_events:
+            raise BacktestProblem(f"--events: no event in {events}")
         if file is not None:
             file.write(page.page(run, job).encode())
+    if html is not None:
+        say_written(html)
     if as_json:
         print_json({"summary": run.summary()})
     else:

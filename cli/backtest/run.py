@@ -40,6 +40,11 @@ class BacktestRun:
     skipped: list[SkippedLines] = field(default_factory=list)
     comparison: SetComparison | None = None
 
+    @property
+    def has_no_events(self) -> bool:
+        """Whether the files have no event, not even after the end."""
+        return not self.result.extent.events and not self.result.extent.after_end
+
     def crossings(self) -> list[datetime]:
         """The instants after the last event at which a user's score will cross the line of a rule."""
         levels = (level for user in self.result.states for level in self.result.state(user).levels.values())

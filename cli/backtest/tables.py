@@ -48,7 +48,7 @@ def _extent(tested: BacktestRun) -> str:
     """The number of events and users, the first and the last day, and the speed."""
     extent = tested.result.extent
     if not extent.events:
-        return "the log has no events"
+        return "no events before the end"
     rate = extent.events / tested.took_s if tested.took_s else 0
     return (
         f"{counted(extent.events, 'event')} of {counted(tested.result.users, 'user')}, "

@@ -23,7 +23,7 @@ from cli.manifests.effect_options import (
 )
 from cli.manifests.plan_exit import CHANGE, NO_CHANGE
 from cli.manifests.plan_text import By, say_if_same, show_plan
-from cli.options import AsJson, Format, Instance, console, login, print_json
+from cli.options import AsJson, Format, Instance, console, login, print_json, say_written
 
 if TYPE_CHECKING:
     from cli.manifests.plan_view import PlanView
@@ -96,6 +96,7 @@ def plan(
     effect = effect_of(environment, prepared, past, since, zone)
     if effect is not None and html is not None:
         write_page(html, effect)
+        say_written(html)
     _show(PlanView(f"set {name}", prepared.plan, prepared.log, touched, effect), form)
     if out is not None:
         now, who = datetime.now(UTC), by or login()

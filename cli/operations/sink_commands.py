@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.environment import Environment
-from cli.options import AsJson, Instance, console, print_json
+from cli.options import AsJson, Instance, console, print_json, say_written
 from schemas.errors import UserError
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def show(
         if viewed.html is None:
             raise NoMail(f"mail {at} has no HTML part")
         html.write_text(viewed.html, encoding="utf-8")
+        say_written(html)
     if as_json:
         print_json(_as_json(at, mail))
         return

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from cli.rules.case_mails import fault_words
+from cli.rules.rule_files import RULE_SUFFIXES
 from cli.rules.samples import NO_CASE, PreviewError, Sample
 from cli.text_files import read_text
 from schemas.brands import Brand
@@ -29,9 +30,12 @@ def read_template(file: Path) -> Template:
 
 
 def template_text(file: Path) -> str:
-    """The text of a template; raises FileNotFoundError or UnreadableFile."""
+    """The text of a template; raises FileNotFoundError, UnreadableFile, or PreviewError for a rule file."""
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such template; name its file, as in mine/templates/welcome.liquid")
+    if file.suffix in RULE_SUFFIXES:
+        wanted = "name a template's file, as in mine/templates/welcome.liquid"
+        raise PreviewError(f"{file}: a rule file, not a template; {wanted}")
     return read_text(file)
 
 

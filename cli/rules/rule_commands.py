@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.environment import Environment
-from cli.options import EXIT_FAILED, AsJson, Format, Instance, console, print_json
+from cli.options import EXIT_FAILED, AsJson, Format, Instance, console, print_json, say_written
 from cli.rules.fact_options import EventFile, InSegments, OccurrenceFile, UserFile
 from cli.rules.new_rule import StarterKind
 from schemas.wording import closest
@@ -70,6 +70,7 @@ def run_cases(
         tested = case_runs.run_paths(paths, name)
         if junit is not None:
             case_runs.write_junit(tested.cases, junit)
+            say_written(junit)
         return case_runs.show(console, tested)
 
     if watch:
@@ -186,6 +187,7 @@ def preview(
         previewing.show(console, content, sample)
     if html is not None:
         html.write_text(content.html, encoding="utf-8")
+        say_written(html)
 
 
 def send_test(

@@ -21,6 +21,7 @@ RULE = (
     "trigger: hello\npurpose: marketing\non: ping\nsend: hello\ncases:\n"
     "  - {name: n, given: [{at: '10:00', ping: {}}], expect: [{at: '10:00', send: hello}]}\n"
 )
+EVENT = '{"id": "1", "user_id": "u1", "type": "ping", "time": "2026-01-05T12:00:00Z"}\n'
 TEMPLATE = "---\nsubject: s\n---\nx\n--- text ---\nx\n"
 
 FILES: dict[str, Callable[[Path], object]] = {
@@ -79,7 +80,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "templates").mkdir()
     (tmp_path / "rule.yaml").write_text(RULE)
     (tmp_path / "templates" / "hello.liquid").write_text(TEMPLATE)
-    (tmp_path / "log.jsonl").write_text("")
+    (tmp_path / "log.jsonl").write_text(EVENT)
     return tmp_path
 
 

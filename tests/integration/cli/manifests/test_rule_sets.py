@@ -252,6 +252,7 @@ def test_a_plan_shows_its_effect_over_a_log_and_over_the_topics(
     page = tmp_path / "page.html"
     shown = ebbtide(kafka, "plan", mine, "--no-running", "--since", "1h", "--html", page)
     assert "<h2>Sends a day</h2>" in page.read_text()
+    assert f"wrote {page}\n" in shown.stderr
     assert ebbtide(kafka, "plan", mine, "--html", page).returncode == 1
     assert "Effect over 4 events of" in shown.stdout
     assert ebbtide(kafka, "plan", mine, "--since", "soon").returncode == 1

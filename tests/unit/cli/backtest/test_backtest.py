@@ -216,12 +216,20 @@ def test_rules_that_do_not_load_are_reported_before_the_log_is_read(folder: Path
     assert "missing-key" in str(run(folder, "--events", "nowhere.jsonl").exception)
 
 
-def test_an_empty_log_is_not_an_error(folder: Path) -> None:
-    for lines in (b"", b"\n\n"):
-        done = run(folder, "--events", "-", stdin=lines)
-        assert done.exit_code == 0
-        assert "the log has no events\n" in done.stdout
-        assert "0 users" not in done.stdout.replace("0 users with timers", "")
+@pytest.mark.parametrize("lines", [b"", b"\n\n"])
+def test_a_log_without_an_event_is_refused_and_prints_no_table(folder: Path, lines: bytes) -> None:
+    for more in ((), ("--json",), ("--html", folder / "page.html")):
+        done = run(folder, "--events", "-", *more, stdin=lines)
+        assert str(done.exception) == "--events: no event in -"
+        assert done.stdout == ""
+        assert not (folder / "page.html").exists()
+
+
+def test_a_log_whose_events_are_all_after_the_end_is_no_mistake(folder: Path) -> None:
+    done = run(folder, "--events", "-", "--until", "2026-01-01", stdin=log_of([0]))
+    assert done.exit_code == 0
+    assert "no events before the end\n" in done.stdout
+    assert "0 users" not in done.stdout.replace("0 users with timers", "")
 
 
 @given(st.lists(st.integers(0, 10_000), max_size=300), st.integers(1, 100))
@@ -398,7 +406,8 @@ def test_a_timeline_shows_what_happened_to_one_user_gate_by_gate(folder: Path) -
 def test_a_page_is_written_whole_and_names_nothing_from_elsewhere(folder: Path) -> None:
     log, page = folder / "log.jsonl", folder / "page.html"
     log.write_bytes(log_of([0, 1, 3]).replace(b'"u3"', b'"u<script>"'))
-    assert run(folder, "--events", log, "--html", page).exit_code == 0
+    done = run(folder, "--events", log, "--html", page)
+    assert (done.exit_code, done.stderr.splitlines()[-1]) == (0, f"wrote {page}")
     text = page.read_text()
     assert text.count("<svg") == 5
     assert "<script" not in text

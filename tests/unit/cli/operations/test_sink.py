@@ -81,7 +81,7 @@ def test_a_mail_is_chosen_by_number_or_by_recipient_and_its_parts_are_written(ke
     assert "Subject:   first" in run("show", 1, "--directory", kept).stdout
     assert "Subject:   first" in run("show", "--to", "BO@mail.example", "--directory", kept).stdout
     assert run("show", "--raw", "--directory", kept).stdout_bytes == ours()
-    assert run("show", "--html", tmp_path / "mail.html", "--directory", kept).exit_code == 0
+    assert run("show", "--html", tmp_path / "mail.html", "--directory", kept).stderr == f"wrote {tmp_path}/mail.html\n"
     assert (tmp_path / "mail.html").read_text() == HTML + "\n"
     found = json.loads(run("show", "--json", "--directory", kept).stdout)
     assert (found["number"], found["rcpt_to"], found["reply_to"]) == (2, "zoe@mail.example", "Ann <ann@shop.example>")

@@ -192,7 +192,8 @@ def test_without_any_template_the_cases_run_and_say_that_no_mail_was_rendered(fo
 
 
 def test_junit_has_a_suite_for_each_rule_and_says_what_differed(folder: Path) -> None:
-    run(folder, "--junit", folder / "out" / "junit.xml")
+    done = CliRunner().invoke(app, ["test", str(folder), "--junit", str(folder / "out" / "junit.xml")])
+    assert done.stderr == f"wrote {folder / 'out' / 'junit.xml'}\n"
     [suite] = ElementTree.parse(folder / "out" / "junit.xml").getroot()  # noqa: S314 - our own file
     assert (suite.get("name"), suite.get("tests"), suite.get("failures")) == ("late", "2", "1")
     right, wrong = suite

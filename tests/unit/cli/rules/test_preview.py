@@ -364,3 +364,18 @@ def test_cases_render_the_template_of_the_brand(branded: Path) -> None:
     failed = run("test", branded.parents[2])
     assert failed.exit_code == 1
     assert "shop/thanks.liquid" in failed.stdout
+
+
+@pytest.mark.parametrize("command", [("preview",), ("send-test", "--to", "you@shop.example")])
+def test_a_rule_file_is_not_taken_for_a_template(template: Path, command: tuple[str, ...]) -> None:
+    name, *more = command
+    rule = template.parents[1] / "rule.yaml"
+    expected = f"{rule}: a rule file, not a template; name a template's file, as in mine/templates/welcome.liquid"
+    assert str(run(name, rule, *more).exception) == expected
+
+
+def test_a_written_html_part_is_named_beside_the_output(template: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    done = run("preview", template, "--json", "--html", page)
+    assert done.stderr == f"wrote {page}\n"
+    assert json.loads(done.stdout)["html"] == page.read_text()
