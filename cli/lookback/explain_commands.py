@@ -15,6 +15,8 @@ from cli.operations.bounce_commands import Rules as BounceRules
 from cli.options import EXIT_FAILED, AsJson, Instance, console, print_json
 from schemas.wording import nearest
 
+_MOST = 1000
+"""The most decisions that are explained at once."""
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -22,7 +24,7 @@ def explain(
     context: typer.Context,
     user: Annotated[str | None, typer.Option(help="The user's id.", show_default=False)] = None,
     trigger: Annotated[str | None, typer.Option(help="Only decisions of this rule.", show_default=False)] = None,
-    last: Annotated[int, typer.Option("-n", "--last", min=1, max=1000, help="Explain at most this many.")] = 5,
+    last: Annotated[int, typer.Option("-n", "--last", min=1, max=_MOST, help="Explain at most this many.")] = 5,
     replay: Annotated[
         bool, typer.Option("--replay", help="Recompute the user's state from the journal, and show the timeline.")
     ] = False,
@@ -68,14 +70,19 @@ def explain(
     from cli.rules import explain as explaining
 
     if file is not None:
-        found = explaining.from_file(file, user, trigger, last)
+        read = explaining.from_file(file, user, trigger, last + 1)
     else:
         environment = Environment.of(instance)
-        found = explaining.from_database(environment.ledger_url, environment.database_url, user, trigger, last)
+        read = explaining.from_database(environment.ledger_url, environment.database_url, user, trigger, last + 1)
+    found = read[-last:]
     if as_json:
         print_json(explaining.as_json(found))
     elif found:
         explaining.show(console, found)
+        if len(read) > last:
+            more = min(2 * last, _MOST)
+            hint = f"; -n {more} shows up to {more}" if more > last else ""
+            console.print(f"earlier decisions are not shown{hint}", style="dim")
     else:
         rules = _rule_names(Environment.of(instance).kafka) if trigger and file is None else None
         console.print(none_words(user, trigger, rules, recorded=file is None), markup=False, soft_wrap=True)

@@ -298,6 +298,9 @@ def test_the_newest_decisions_come_last_and_last_limits_their_number(file: Path)
     heads = [line for line in out.splitlines() if line.startswith("2026")]
     assert len(heads) == 2
     assert heads == sorted(heads)
+    assert out.endswith("\nearlier decisions are not shown; -n 4 shows up to 4\n")
+    assert len(json.loads(run("--user", "u1", "--file", file, "-n", 2, "--json")[1])) == 2
+    assert "not shown" not in run("--user", "u1", "--file", file, "-n", 4)[1]
 
 
 def test_a_difference_is_shown_and_exits_with_1(file: Path) -> None:
