@@ -72,6 +72,8 @@ def entry_lines(entry: TimelineEntry) -> Iterator[str]:
     """What happened, and then what came of it."""
     more = "; nothing changes" if entry.is_empty else ""
     yield f"{_moment(entry.at_ms)}  {one_line(_record_words(entry.record))}{more}"
+    for text in entry.problems:
+        yield f"problem   {one_line(text)}"
     for step in entry.scores:
         yield f"score     {step.name} {step.before:.4g} → {step.after:.4g}"
     for name in entry.entered:
@@ -191,6 +193,7 @@ def _entry_json(entry: TimelineEntry) -> dict[str, Any]:
     return {
         "at": datetime.fromtimestamp(entry.at_ms / 1000, UTC).isoformat(),
         "cause": place,
+        "problems": entry.problems,
         "scores": [{"score": each.name, "before": each.before, "after": each.after} for each in entry.scores],
         "entered": entry.entered,
         "left": entry.left,

@@ -11,8 +11,9 @@ from typing import Any
 from cli.lookback.partition_history import PartitionHistory
 from cli.lookback.past_rules import PastRules
 from schemas.codec import decode
+from schemas.deadletters import DeadLetter
 from schemas.decisions import Decision
-from schemas.topics import DECISIONS
+from schemas.topics import DEAD_LETTERS, DECISIONS
 from schemas.wording import counted
 from streams.decisions.replay import Replay
 from streams.decisions.update import InputRecord, Update
@@ -43,11 +44,14 @@ class TimelineEntry:
     began: tuple[Occurrence, ...] = ()
     ended: tuple[Occurrence, ...] = ()
     decisions: tuple[Decision, ...] = ()
+    problems: tuple[str, ...] = ()
+    """What failed, as the dead letters say it."""
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing came of it."""
-        return not (self.scores or self.entered or self.left or self.began or self.ended or self.decisions)
+        changes = self.scores or self.entered or self.left or self.began or self.ended
+        return not (changes or self.decisions or self.problems)
 
 
 @dataclass(slots=True)
@@ -103,7 +107,8 @@ class _Recorder:
         elif update.state is not None:
             after = decode_state(self.timeline.user_id, update.state)
         self._state, self.timeline.end_ms = after, now_ms
-        entry = TimelineEntry(now_ms, record, **self._changes(before, after, now_ms), decisions=decisions)
+        changes, problems = self._changes(before, after, now_ms), self._problems(update)
+        entry = TimelineEntry(now_ms, record, **changes, decisions=decisions, problems=problems)
         is_own = record is not None and record.key is not None  # an event without a user concerns whom it meets
         if is_own or not entry.is_empty:
             self.timeline.entries.append(entry)
@@ -122,6 +127,12 @@ class _Recorder:
             "began": tuple(each for key, each in now_running.items() if key not in running),
             "ended": tuple(each for key, each in running.items() if key not in now_running),
         }
+
+    def _problems(self, update: Update) -> tuple[str, ...]:
+        """What dead letters of the user say: that of an event without a user has no key."""
+        own = self.timeline.user_id.encode()
+        letters = (out for out in update.outgoing if out.topic == DEAD_LETTERS.name and out.key == own)
+        return tuple(decode(DeadLetter, out.value).detail for out in letters)
 
     def _score_steps(self, before: UserState | None, after: UserState | None, now_ms: int) -> Iterator[ScoreStep]:
         old, new = before.scores if before else {}, after.scores if after else {}

@@ -289,6 +289,23 @@ def test_a_user_of_whom_nothing_is_kept_is_said_to_be_unknown() -> None:
     assert out.getvalue().startswith("no record of nobody is kept that could be applied again\n")
 
 
+def test_an_expression_that_failed_is_a_problem_of_its_record_and_of_nobody_else() -> None:
+    rule = RULE.partition("---")[0].replace("event.cart_id", "event.sku").replace("when: score.keen > 1\n", "")
+    log, rules = Log(), rules_of(rule)
+    log.cart("u1", 1)
+    log.cart("u2", 2)
+    log.add(EVENTS.name, None, b"{}", 3)
+    log.checkpoint((EVENTS.name, 0, 4), minutes=5)
+    timeline = recompute(log.history, rules)
+    [entry] = timeline.entries
+    problem = "cart: key: no such field: sku in 'event.sku'"
+    assert [*entry_lines(entry)] == [
+        "2026-11-24 12:01:00 UTC  event     cart_updated e1: cart_id c, total 5",
+        f"problem   {problem}",
+    ]
+    assert as_json(timeline, rules)["entries"][0]["problems"] == (problem,)
+
+
 HOUR = 3_600_000
 
 
