@@ -306,3 +306,5 @@ NEVER_ACCEPTED = frozenset({OutcomeKind.SUPPRESSED, OutcomeKind.EXPIRED, Outcome
 
 TRANSACTIONAL = "transactional"
 """The purpose that needs no consent."""
+PREFERENCES = "ebbtide.preferences"
+"""Names the mails by which recipients confirm a choice where mails of rules have the name of their trigger."""

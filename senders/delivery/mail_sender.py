@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from schemas.commands import SendCommand
-from schemas.vocabulary import DeliveryReason, LedgerState
+from schemas.vocabulary import PREFERENCES, DeliveryReason, LedgerState
 from senders.bounces.verp import ReturnPaths
 from senders.channels.channel import ChannelClient, RealMailRefused, SendResult, Unreachable
 from senders.content.brand_book import BrandBook
@@ -116,7 +116,7 @@ class MailSender:
             content = self._content
             template = content.templates.get(command.template_hash)
             brand = content.brands.get(command.brand) if command.brand else None
-            if template is not None and (brand is not None or command.brand is None):
+            if template is not None and (brand is not None or self._goes_without_brand(job, now)):
                 return content.builder.build(command, address, job.request.recipient, template, now, brand)
             answer = self._missing(job, now, has_template=template is not None)
         except TemplateError as problem:
@@ -129,11 +129,20 @@ class MailSender:
         await self._answers.record([(job.due.status, answer)])
         return None
 
+    def _goes_without_brand(self, job: DeliveryJob, now: datetime) -> bool:
+        """Whether the default sender may send it: a mail to confirm does not fail because its brand left the rules."""
+        command = job.due.command
+        return command.brand is None or (command.trigger == PREFERENCES and not self._waits(job, now))
+
+    def _waits(self, job: DeliveryJob, now: datetime) -> bool:
+        """Whether a template or brand that is not there may still come."""
+        return self._content.templates.waited(job.due.admitted_at, now) < self._content.template_wait
+
     def _missing(self, job: DeliveryJob, now: datetime, *, has_template: bool) -> Stop | Delay:
         """The answer where the template or the brand is not there: it is published before the first command with it."""
         command = job.due.command
         reason = DeliveryReason.BRAND_MISSING if has_template else DeliveryReason.TEMPLATE_MISSING
-        if self._content.templates.waited(job.due.admitted_at, now) < self._content.template_wait:
+        if self._waits(job, now):
             return Delay(reason, min(now + ASK_AGAIN, command.expires_at))
         return Stop(LedgerState.FAILED, reason, command.brand if has_template else command.template)
 

@@ -14,8 +14,7 @@ from drivers.running_web import RunningWeb, running_web
 
 from schemas.commands import SendCommand
 from schemas.topics import COMMANDS
-from schemas.vocabulary import TRANSACTIONAL, LedgerState, SuppressionReason
-from web.recipients.pages.confirmation_mail import TRIGGER
+from schemas.vocabulary import PREFERENCES, TRANSACTIONAL, LedgerState, SuppressionReason
 
 pytestmark = [pytest.mark.servers, pytest.mark.scenario]
 
@@ -115,7 +114,7 @@ def test_what_a_recipient_chooses_on_the_pages_is_what_they_get(delivery: Harbou
     assert answer(delivery, user, template, purpose=TRANSACTIONAL) == ACCEPTED
 
     assert web.ask(f"{unsubscribe}/resubscribe", b"", key="", **FORM).status == 303
-    [confirm] = wait_until(lambda: mails(delivery, TRIGGER, user), "the mail to confirm")
+    [confirm] = wait_until(lambda: mails(delivery, PREFERENCES, user), "the mail to confirm")
     assert answer(delivery, user, template)[0] == LedgerState.SUPPRESSED
     assert web.ask(link(confirm, "v"), key="").status == 200
     assert answer(delivery, user, template)[0] == LedgerState.SUPPRESSED

@@ -19,7 +19,7 @@ from schemas.outcomes import Outcome
 from schemas.profiles import Consent
 from schemas.rules import CURRENT, Manifest
 from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, OUTCOMES, PROFILES, RULES
-from schemas.vocabulary import DeadLetterCause, DecisionOutcome, LedgerState, OutcomeKind
+from schemas.vocabulary import PREFERENCES, DeadLetterCause, DecisionOutcome, LedgerState, OutcomeKind
 from senders.content.dkim import dns_record, load_key
 
 pytestmark = pytest.mark.servers
@@ -289,6 +289,19 @@ def test_a_brands_mail_is_sent_as_the_manifest_says_and_without_its_key_it_waits
     transactional = a_command(user, template, brand="nobody", purpose="transactional")
     delivery.wait_for(send(delivery, transactional), LedgerState.FAILED)
     assert reason(delivery, transactional)[:2] == ("brand_missing", "nobody")
+
+
+def test_a_mail_to_confirm_whose_brand_has_left_the_rules_comes_from_the_default_sender(
+    delivery: Harbour, template: str
+) -> None:
+    user = delivery.publish_user()
+    confirm = a_command(user, template, trigger=PREFERENCES, brand="gone", purpose="transactional")
+    plain = a_command(user, template, purpose="transactional")
+    for command in (confirm, plain):
+        delivery.wait_for(send(delivery, command), LedgerState.ACCEPTED)
+    [sent], [usual] = (list(map(parsed, delivery.mails(command))) for command in (confirm, plain))
+    assert sent["From"] == usual["From"]
+    assert f"d={DOMAIN}; s=demo;" in sent["DKIM-Signature"]
 
 
 def test_without_a_reply_to_the_final_dot_marketing_is_held_and_transactional_mail_is_resent(

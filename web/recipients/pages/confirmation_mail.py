@@ -11,13 +11,11 @@ from schemas.codec import encode
 from schemas.commands import MAX_PRIORITY, SendCommand, command_id
 from schemas.rules import Text, text_hash, text_key
 from schemas.topics import COMMANDS, RULES
-from schemas.vocabulary import TRANSACTIONAL
+from schemas.vocabulary import PREFERENCES, TRANSACTIONAL
 from web.recipients.outcome_log import Record
 from web.recipients.pages.confirmations import Confirmation, ConfirmationKind
 from web.recipients.pages.texts import Texts
 
-TRIGGER = "ebbtide.preferences"
-"""Names these mails where mails of rules have the name of their trigger."""
 _BODY = (Path(__file__).parent.parent / "templates" / "confirm.liquid").read_text(encoding="utf-8")
 _NAME, _HASH = "ebbtide-confirm", text_hash(_BODY)
 TEMPLATE = Record(
@@ -31,7 +29,7 @@ EXPIRES = timedelta(hours=1)
 
 def mail_id(user_id: str, kind: ConfirmationKind, occurrence: str) -> str:
     """The id of the command; `occurrence` is random, so that nobody can know it."""
-    return command_id(TRIGGER, user_id, occurrence, kind)
+    return command_id(PREFERENCES, user_id, occurrence, kind)
 
 
 def mail_record(confirmation: Confirmation, occurrence: str, to: str, link: str, texts: Texts, now: datetime) -> Record:
@@ -39,7 +37,7 @@ def mail_record(confirmation: Confirmation, occurrence: str, to: str, link: str,
     kind, values = confirmation.kind, {"new": confirmation.address or ""}
     command = SendCommand(
         id=confirmation.command_id,
-        trigger=TRIGGER,
+        trigger=PREFERENCES,
         rule_hash=_HASH,
         occurrence=occurrence,
         step=kind,
