@@ -1,4 +1,5 @@
--- The brand of each command and of what became of it: null without one, and in older rows. Those stay as they were counted.
+-- The brand of each command and of what became of it: null without one, and in older rows. Those count as without
+-- a brand until a later fact says it.
 
 ALTER TABLE ledger_queue ADD COLUMN brand text;
 ALTER TABLE ledger_outcomes ADD COLUMN brand text;
