@@ -13,6 +13,7 @@ from triggers.cases.backtest_tally import BacktestTally
 from triggers.cases.broadcast_index import BroadcastIndex
 from triggers.cases.forgotten import forgotten_notes
 from triggers.cases.history_records import NOBODY, HistoryRecord, LogExtent, Order, RecordMaker, mark
+from triggers.cases.unheard import unheard_notes
 from triggers.cases.user_replay import Cause, ReplaySpan, UserReplay, consented, replay_users
 from triggers.engine.evaluation import Effects
 from triggers.engine.evaluator import PROFILE_WAIT_MS, Evaluator
@@ -166,6 +167,7 @@ def _notes(tally: BacktestTally, extent: LogExtent, evaluator: Evaluator, scope:
             f"{counted(tally.without_profile, 'user')} without a profile: what needs consent waits for one "
             f"({PROFILE_WAIT_MS // MS['s']} s), then drops with profile_unknown"
         )
+    texts += unheard_notes(extent.unheard, evaluator.rules.routes, extent.events - extent.without_user)
     texts += _wrong_zones(tally, scope.default_zone)
     if not scope.outcomes:
         texts.append("no outcomes: nobody opens, clicks or unsubscribes, and no reservation is given back")

@@ -4,8 +4,9 @@ A backtest sorts records instead of events, profiles and outcomes: a record is s
 be written to a file. Of an event that can change no state, no more is left than that its user exists: a mark.
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal, NamedTuple
 
@@ -78,12 +79,15 @@ class LogExtent:
     first_ms: int | None = None
     """The time of the first event in its order."""
     last_ms: int | None = None
+    unheard: Counter[str] = field(default_factory=Counter)
+    """The types of users' events that no rule listens to; of two rule sets, the new one."""
 
     def add(self, other: "LogExtent") -> None:
         """Adds the extent of another part of the log."""
         self.events += other.events
         self.without_user += other.without_user
         self.after_end += other.after_end
+        self.unheard.update(other.unheard)
         for ms in (other.first_ms, other.last_ms):
             if ms is not None:
                 self.first_ms = ms if self.first_ms is None else min(ms, self.first_ms)
@@ -108,6 +112,7 @@ class RecordMaker:
         self.extent = LogExtent()
         self.marked: set[str] = set()
         self._relevant = [each.relevant_context for each in evaluators]
+        self._heard = evaluators[-1].rules.routes
         self._waiting = [each.rules.waiting for each in evaluators]
         self._given = order == "given"
         self._until_ms = until_ms
@@ -124,6 +129,8 @@ class RecordMaker:
         if user_id is None:
             self.extent.without_user += 1
             return self._broadcast(event, at_ms, position)
+        if event.type not in self._heard:
+            self.extent.unheard[event.type] += 1
         if self._only_user is not None and user_id != self._only_user:
             return None
         for relevant in self._relevant:

@@ -369,6 +369,43 @@ def test_spark_is_asked_for_by_the_name_of_its_extra_where_it_is_missing(
     assert problem == "--engine spark needs the package pyspark: pip install 'ebbtide[spark]'"
 
 
+def notes_of(folder: Path, *arguments: object, stdin: bytes) -> list[str]:
+    done = run(folder, "--events", "-", "--json", *arguments, stdin=stdin)
+    notes: list[str] = json.loads(done.stdout.splitlines()[-1])["summary"]["notes"]
+    return [note for note in notes if "listens" in note]
+
+
+@pytest.mark.parametrize(
+    ("heard", "named", "note"),
+    [
+        ("product_viewed", "viewed_product", "`viewed_product` (1 event); did you mean `product_viewed`?"),
+        ("product_viewed", "product_veiwed", "`product_veiwed` (1 event); did you mean `product_viewed`?"),
+        ("ping", "order_placed", "any event of the log, such as `order_placed`; rules listen to `ping`"),
+    ],
+)
+def test_a_log_that_names_an_event_otherwise_than_the_rules_is_noted(
+    folder: Path, heard: str, named: str, note: str
+) -> None:
+    (folder / "rule.yaml").write_text(RULE.replace("ping", heard))
+    log = log_of([0]).splitlines()[0].replace(b'"ping"', f'"{named}"'.encode())
+    assert notes_of(folder, stdin=log) == [f"no rule listens to {note}"]
+
+
+def test_other_events_beside_those_that_rules_hear_are_not_noted(folder: Path) -> None:
+    assert notes_of(folder, stdin=log_of([0]) + log_of([1]).replace(b'"ping"', b'"order_placed"')) == []
+    assert notes_of(folder, stdin=log_of([0]) + log_of([1]).replace(b'"ping"', b'"Ping"')) == [
+        "no rule listens to `Ping` (2 events); did you mean `ping`?"
+    ]
+
+
+def test_an_event_that_only_the_new_rules_misspell_is_noted(folder: Path, tmp_path_factory: Any) -> None:
+    old = tmp_path_factory.mktemp("old")
+    (old / "rule.yaml").write_text(RULE)
+    (folder / "rule.yaml").write_text(RULE.replace("on: ping", "on: pingg"))
+    note = "no rule listens to `ping` (2 events); did you mean `pingg`?"
+    assert notes_of(folder, "--against", old, stdin=log_of([0])) == [note]
+
+
 def test_old_rules_are_compared_with_new_ones(folder: Path) -> None:
     old = folder / "old"
     old.mkdir()
