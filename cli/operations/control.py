@@ -192,8 +192,8 @@ def unknown_words(scope: str, known: Iterable[str]) -> str:
 
 def _names(rules: RuleSet) -> set[str]:
     """The scopes that rules name."""
-    named = {"trigger": rules.triggers.keys(), "brand": rules.brands.keys(), "endpoint": rules.endpoints.keys()}
-    found = {f"{kind}/{name}" for kind, names in named.items() for name in names}
+    kinds = {"trigger": rules.triggers.keys(), "brand": rules.brands.keys(), "endpoint": rules.endpoints.keys()}
+    found = {f"{kind}/{name}" for kind, names in kinds.items() for name in names}
     purposes = {purpose for trigger in rules.triggers.values() for purpose in (trigger.purpose, trigger.consent)}
     return found | {f"purpose/{purpose}" for purpose in purposes}
 

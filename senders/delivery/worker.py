@@ -336,7 +336,7 @@ class DeliveryWorker:
             answers=self._answers,
             templates=parts.templates,
             observer=parts.mail_observer,
-            release=lambda job: self._order.rewind(job.due.queue_class, job.due.due_at),
+            release=self._release,
             changed=self.endpoints_changed,
             wake=self.wake,
             chance=chance,

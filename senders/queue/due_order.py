@@ -30,11 +30,14 @@ class DueOrder:
         self._begun = False
         self._whole_at_s = 0.0
 
-    def is_known(self, partitions: Collection[int], now_s: float) -> bool:
-        """Whether the classes of these partitions are known; if not, `expect` and `begin` make them so."""
+    def is_known(self, partitions: Collection[int], now_s: float = 0.0) -> bool:
+        """Whether the classes of these partitions are known; if not, `expect` and `begin` make them so.
+
+        Who gives no time, here and to `expect`, reads them from their beginning by `begin_again` alone.
+        """
         return self._begun and self._partitions == frozenset(partitions) and now_s < self._whole_at_s
 
-    def expect(self, partitions: Collection[int], now_s: float) -> None:
+    def expect(self, partitions: Collection[int], now_s: float = 0.0) -> None:
         """The classes of these partitions are about to be found."""
         self._after = {}
         self._partitions = frozenset(partitions)

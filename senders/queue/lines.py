@@ -103,9 +103,9 @@ class LineOrder:
     def expect(self, lines: Iterable[int], partitions: Collection[int]) -> list[int]:
         """These lines are about to be read. Returns those whose classes are to be found for `begin`."""
         orders = {line: self._orders.setdefault(line, DueOrder()) for line in lines}
-        unknown = [line for line, order in orders.items() if not order.is_known(partitions, 0.0)]
+        unknown = [line for line, order in orders.items() if not order.is_known(partitions)]
         for line in unknown:
-            orders[line].expect(partitions, 0.0)
+            orders[line].expect(partitions)
         return unknown
 
     def begin(self, lines: Iterable[int], classes: Collection[tuple[int, QueueClass]]) -> None:
