@@ -33,10 +33,16 @@ def show_comparison(console: Console, compared: SetComparison) -> None:
         console.print("Decisions that were no sends and whose number changes")
         lost = [(f"{old:,}", f"{new:,}", outcome, reason, rule) for rule, outcome, reason, old, new in losses]
         print_lines(console, aligned([("old", "new", "outcome", "reason", "rule"), *lost], right=(0, 1)))
+    for change, lines in samples(compared):
+        console.print(f"Users to look at: {change}")
+        print_lines(console, lines)
+
+
+def samples(compared: SetComparison) -> Iterator[tuple[str, list[str]]]:
+    """Users to look at, by what changes for them: that in words, and lines about them."""
     for kind in (ChangeKind.MORE, ChangeKind.FEWER, ChangeKind.OTHER):
         if changes := compared.sample.get(kind):
-            console.print(f"Users to look at: {_CHANGE[kind]}")
-            print_lines(console, [line for change in changes for line in _change_lines(change)])
+            yield _CHANGE[kind], [line for change in changes for line in _change_lines(change)]
 
 
 def print_lines(console: Console, lines: Iterable[str]) -> None:

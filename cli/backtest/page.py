@@ -4,7 +4,7 @@ input."""
 import base64
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from cli.backtest import plots
+from cli.backtest.comparison_tables import samples
 from cli.backtest.job import BacktestJob
 from cli.backtest.plots import Column, FunnelRow
 from cli.backtest.run import BacktestRun, day_text, moment
@@ -40,14 +41,17 @@ def opened(file: Path | None) -> AbstractContextManager[IO[bytes] | None]:
     return nullcontext() if file is None else whole_file(file)
 
 
-def page(run: BacktestRun, job: BacktestJob) -> str:
-    """The page."""
+def page(run: BacktestRun, job: BacktestJob, title: str = "Backtest", changes: Sequence[str] = ()) -> str:
+    """The page under a title, with what changes between both sets line by line, if that is known."""
     digest = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
     result, compared = run.result, run.comparison
     old = None if compared is None else compared.old
     return _template().render(
         style=Markup(_STYLE),  # noqa: S704  # a file of ours
         policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
+        title=title,
+        changes="\n".join(changes),
+        samples=[] if compared is None else [*samples(compared)],
         rules=[Path(file.path).name for file in job.sets[-1].files],
         first=moment(result.extent.first_ms)[:10],
         last=moment(result.extent.last_ms)[:10],

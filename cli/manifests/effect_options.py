@@ -11,6 +11,7 @@ from cli.environment import Environment
 
 if TYPE_CHECKING:
     from cli.manifests.plan_effect import PastFiles, PlanEffect
+    from cli.manifests.plan_view import PlanView
     from cli.manifests.preparation import PreparedSet
     from cli.step_printer import StepPrinter
 
@@ -43,11 +44,12 @@ Html = Annotated[
 ]
 
 
-def write_page(file: Path, effect: "PlanEffect") -> None:
-    """Writes the effect as one page, which needs nothing beside it."""
+def write_page(file: Path, view: "PlanView", effect: "PlanEffect") -> None:
+    """Writes a plan and its effect as one page, which needs nothing beside it."""
     from cli.backtest.page import page
 
-    file.write_text(page(effect.run, effect.job), encoding="utf-8")
+    changes = [line for line, _ in view.lines()]
+    file.write_text(page(effect.run, effect.job, f"Plan of {view.what}", changes), encoding="utf-8")
 
 
 def history_files(

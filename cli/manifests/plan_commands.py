@@ -94,10 +94,11 @@ def plan(
         show_checked(prepared.checked)
     touched = _touched(environment, prepared) if running else None
     effect = effect_of(environment, prepared, past, since, zone)
+    view = PlanView(f"set {name}", prepared.plan, prepared.log, touched, effect)
     if effect is not None and html is not None:
-        write_page(html, effect)
+        write_page(html, view, effect)
         say_written(html)
-    _show(PlanView(f"set {name}", prepared.plan, prepared.log, touched, effect), form)
+    _show(view, form)
     if out is not None:
         now, who = datetime.now(UTC), by or login()
         folder = prepared.checked.folder

@@ -251,7 +251,12 @@ def test_a_plan_shows_its_effect_over_a_log_and_over_the_topics(
         assert effect["events"] == 2 + users
     page = tmp_path / "page.html"
     shown = ebbtide(kafka, "plan", mine, "--no-running", "--since", "1h", "--html", page)
-    assert "<h2>Sends a day</h2>" in page.read_text()
+    text = page.read_text()
+    assert "<h1>Plan of set default</h1>" in text
+    assert "~ trigger  a" in text
+    assert "cap: + " in text
+    assert "<h2>Users who get fewer</h2>" in text
+    assert "<h2>Sends a day</h2>" in text
     assert f"wrote {page}\n" in shown.stderr
     assert ebbtide(kafka, "plan", mine, "--html", page).returncode == 1
     assert "Effect over 4 events of" in shown.stdout
