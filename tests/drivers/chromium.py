@@ -1,6 +1,6 @@
 """Debian's Chromium, driven by selenium: the system's, or else unpacked into `.local` without root.
 
-Of the packages that Chromium needs, only those are unpacked that the system does not have.
+Of what Chromium needs from other packages, only those are unpacked that the system does not have.
 """
 
 import os
@@ -22,7 +22,9 @@ from infra.local.problems import SetupProblem
 from infra.local.timescale.apt import PrivateApt
 
 PLACE = PROJECT_ROOT / ".local" / "chromium"
-PACKAGES = ("chromium", "chromium-driver", "fonts-dejavu-core", "fontconfig-config")
+PACKAGES = ("chromium", "chromium-common", "chromium-driver", "fonts-dejavu-core", "fontconfig-config")
+VERSION = "2"
+"""Of what is unpacked, and how."""
 ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--hide-scrollbars")
 _FONTS = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd">
 <fontconfig><dir>{fonts}</dir><cachedir>{place}/cache</cachedir></fontconfig>
@@ -59,16 +61,16 @@ def chromium() -> Chromium:
         return Chromium(Path(browser), Path(driver))
     try:
         with locked(PLACE.with_suffix(".lock")):
-            if not is_installed(PLACE, "1"):
-                with installing(PLACE, "1") as new:
+            if not is_installed(PLACE, VERSION):
+                with installing(PLACE, VERSION) as new:
                     _unpack(new)
     except (SetupProblem, OSError) as problem:
         pytest.skip(f"Chromium is missing (apt-get install chromium chromium-driver), and cannot be fetched: {problem}")
-    libraries = next((PLACE / "usr/lib").glob("*-linux-gnu"))
     fonts = PLACE / "fonts.conf"
     fonts.write_text(_FONTS.format(fonts=PLACE / "usr/share/fonts", place=PLACE))
-    folders = [libraries, libraries / "pulseaudio"]
-    environment = {"LD_LIBRARY_PATH": ":".join(map(str, folders)), "FONTCONFIG_FILE": str(fonts)}
+    environment = {"FONTCONFIG_FILE": str(fonts)}
+    for libraries in (PLACE / "usr/lib").glob("*-linux-gnu"):  # none where the system has them all
+        environment["LD_LIBRARY_PATH"] = f"{libraries}:{libraries / 'pulseaudio'}"
     return Chromium(PLACE / "usr/lib/chromium/chromium", PLACE / "usr/bin/chromedriver", environment)
 
 
