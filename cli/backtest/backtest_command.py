@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _LINES = "JSON lines (.gz too) or Parquet"
 
 
-class Engine(StrEnum):
+class BacktestEngine(StrEnum):
     """What a backtest runs on: the cores of this machine, or Spark."""
 
     NATIVE = "native"
@@ -54,8 +54,8 @@ def backtest(
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first line that cannot be read.")] = False,
     processes: Annotated[int | None, typer.Option(min=1, help="Default: one for each core.")] = None,
     engine: Annotated[
-        Engine, typer.Option(help="spark: for logs beyond one machine; files may be folders and URLs.")
-    ] = Engine.NATIVE,
+        BacktestEngine, typer.Option(help="spark: for logs beyond one machine; files may be folders and URLs.")
+    ] = BacktestEngine.NATIVE,
 ) -> None:
     """Run the rules over a log of past events, and show what they would have sent.
 
@@ -78,7 +78,7 @@ def backtest(
         raise BacktestProblem(f"--zone: unknown time zone {zone!r}; {zone_hint(zone)}")
     if user is not None and (against or html):
         raise BacktestProblem("--user: shows one user's timeline; leave out --against and --html")
-    if engine is Engine.SPARK:
+    if engine is BacktestEngine.SPARK:
         require_packages()
         if processes is not None:
             raise BacktestProblem("--processes: with --engine spark, spark.master says how many, such as local[4]")
@@ -98,7 +98,7 @@ def backtest(
     printer = StepPrinter(Console(stderr=True))
     play: Callable[..., BacktestRun] = partial(run_backtest, processes=processes)
     read_timeline: Callable[..., list[ReplayedMoment]] = timeline.read_timeline
-    if engine is Engine.SPARK:
+    if engine is BacktestEngine.SPARK:
         from cli.backtest.spark import run as spark
 
         places = spark.places_of(events, profiles, outcomes)

@@ -67,6 +67,8 @@ class SlowBacktest:
         if events:
             extent.first_ms, extent.last_ms = as_ms(events[0].time), clocks[-1]
         extent.without_user = sum(event.user_id is None for event in events)
+        of_users = (event.type for event in events if event.user_id is not None)
+        extent.unheard.update(type_ for type_ in of_users if type_ not in self.evaluator.rules.routes)
         if extent.without_user:
             result.counts["without_user"] = extent.without_user
         if extent.after_end:

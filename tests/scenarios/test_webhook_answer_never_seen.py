@@ -38,6 +38,7 @@ def test_a_call_without_an_answer_is_in_doubt_and_made_again_with_its_id(servers
         run.harbour.start_process()
         wait_until(lambda: run.harbour.rows(DOUBTS) == [(USERS,)], "all calls of stock are in doubt", 120)
         wait_until(lambda: run.states()["accepted"] == USERS, "all calls of crm were taken", 120)
+        receiver.script("/stock", [])  # a call that timed out before it was read has left its answer
         held = {command_id for (command_id,) in run.harbour.rows(HELD)}
         taken, again, *others = sorted(held)
         why = ("--reason", "we asked them", "--by", "ada")
