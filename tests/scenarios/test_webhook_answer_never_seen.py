@@ -31,7 +31,7 @@ def test_a_call_without_an_answer_is_in_doubt_and_made_again_with_its_id(servers
         receiver.script("/stock", [SILENT, HANGS_UP] * USERS)
         run.apply(
             tell(receiver.url("/crm"), retries=9),
-            tell(receiver.url("/stock"), "stock", retries=1, method="put", timeout="1s"),
+            tell(receiver.url("/stock"), "stock", retries=1, method="put", timeout="4s"),
         )
         run.publish_events(orders([f"user-{n}" for n in range(USERS)], datetime.now(UTC)))
         run.start_streams()
