@@ -227,7 +227,8 @@ class LaneDriver:
     async def _take_permits(self) -> None:
         """One question at a time, for all limits that the last decision wants permits of."""
         while True:
-            await self._ask.wait()
+            with self._watchdog.rest():
+                await self._ask.wait()
             self._ask.clear()
             asked, self._asked = list(self._asked.values()), {}
             if asked:

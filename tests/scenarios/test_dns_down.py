@@ -113,7 +113,11 @@ def test_mail_waits_for_the_answers_of_the_dns_and_goes_out_when_they_are_back(
         published = [command for of_domain in commands.values() for command in of_domain]
         wait_until(lambda: accepted(delivery, commands[FINE]), "the mails of the domain that all is well with")
         lookups = {(f"lookup {domain}", 0): MAILS for domain in WAITING}
-        wait_until(lambda: said(delivery) == lookups, "each of the other mails waits for its lookup")
+        try:
+            wait_until(lambda: said(delivery) == lookups, "each of the other mails waits for its lookup")
+        except AssertionError as failure:
+            failure.add_note(f"they said {said(delivery)}")
+            raise
 
         assert took(delivery, published) == {FINE: MAILS}
 

@@ -13,6 +13,7 @@ from drivers.mail_receiver import Receiver, Talk, running
 from infra.postgres.database import AsyncDatabase
 from infra.service.outages import Outage
 from infra.service.tasks import end_tasks
+from infra.service.watchdog import Watchdog, name_of
 from schemas.vocabulary import LedgerState
 from senders.bounces.classifier import load_classifier
 from senders.channels.channel import ChannelClient, LookupFailed, Unreachable
@@ -55,6 +56,7 @@ class Lanes:
     """Set unless the answers of mails that were taken are still to be recorded."""
     asked_lost: int = 0
     """How often the route of one of those was asked for."""
+    watchdog: Watchdog = field(default_factory=Watchdog)
 
     def add(self, numbers: Sequence[int]) -> None:
         """Mails, in turn to each worker."""
@@ -126,7 +128,7 @@ async def lanes(database_url: str, text: str, workers: int = 2, sources: str = "
 
         tasks, databases = [], []
         for number in range(workers):
-            own = [AsyncDatabase(database_url, Outage("timescale")) for _ in range(3)]
+            own = [AsyncDatabase(database_url, Outage("timescale"), world.watchdog.beat) for _ in range(3)]
             databases += own
             driver = LaneDriver(
                 parse(text.encode(), "f"),
@@ -137,6 +139,7 @@ async def lanes(database_url: str, text: str, workers: int = 2, sources: str = "
                 look_up=world.look_up,
                 find_route=find_route,
                 mails=world,
+                watchdog=world.watchdog,
             )
             world.drivers.append(driver)
             tasks.append(asyncio.create_task(driver.run()))
@@ -159,6 +162,15 @@ async def test_permits_that_are_wanted_while_others_are_awaited_are_asked_for_as
             world.drivers[0].add(ShapedMail(f"m{number}", f"d{number}.example", kind, 50, 0))
             await asyncio.sleep(0.001)
         await world.until(lambda: len(world.taken) == 100)
+
+
+async def test_a_part_that_waits_until_permits_are_wanted_is_not_stalled(database_url: str) -> None:
+    async with lanes(database_url, FREE, workers=1, sources="a") as world:
+        world.add([1])
+        await world.until(lambda: len(world.taken) == 1)
+        in_an_hour = {name_of(part) for part, _ in world.watchdog.look(time.monotonic() + 3600)}
+    assert "lane-leases" in in_an_hour, "it beats each second"
+    assert "lane-permits" not in in_an_hour
 
 
 async def test_a_connection_carries_the_next_mail_while_the_answer_to_the_last_is_recorded(database_url: str) -> None:
