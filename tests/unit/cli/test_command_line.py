@@ -176,7 +176,7 @@ def test_a_server_that_takes_connections_and_says_nothing_is_away_within_seconds
         done = process("run", "senders", EBBTIDE_KAFKA=address)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert f"Kafka does not answer at {address}" in done.stderr
-    assert time.monotonic() - began < 30  # 2 s of waiting, and the start of a program on a busy machine
+    assert time.monotonic() - began < 10  # 2 s of waiting, and the start of a program on a busy machine
 
 
 @pytest.mark.parametrize("name", ["EBBTIDE_WEBHOOK_SECRETS", "EBBTIDE_DNS_SERVERS"])
