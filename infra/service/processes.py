@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 POLL_S = 0.05
@@ -51,17 +52,32 @@ def boot_id() -> str:
 
 
 def start_ticks(pid: int, proc: Path = Path("/proc")) -> int | None:
-    """The process's start time in clock ticks since boot (proc(5), stat field 22); None once it has ended.
+    """The process's start time in clock ticks since boot; None once it has ended.
 
     A zombie has ended, unless other threads of it are still on their way out: those may hold ports and files.
     """
+    living = _read_stat(pid, proc)
+    return None if living is None else living.started_ticks
+
+
+class _Stat(NamedTuple):
+    """What proc(5) calls fields 4, 6 and 22 of a process's stat."""
+
+    parent: int
+    session: int
+    started_ticks: int
+
+
+def _read_stat(pid: int, proc: Path) -> _Stat | None:
     try:
         stat = (proc / str(pid) / "stat").read_text()
         threads = sum(1 for _ in (proc / str(pid) / "task").iterdir())
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = stat.rpartition(")")[2].split()  # the command name before it may hold spaces and brackets
-    return None if fields[0] in "ZX" and threads <= 1 else int(fields[19])
+    if fields[0] in "ZX" and threads <= 1:
+        return None
+    return _Stat(int(fields[1]), int(fields[3]), int(fields[19]))
 
 
 def spawn(command: Sequence[str | Path], log: Path, port: int, environment: Mapping[str, str] | None = None) -> Process:
@@ -112,15 +128,21 @@ def recall(record: Path) -> Process | None:
 def find(arguments: Collection[Path], proc: Path = Path("/proc")) -> Process | None:
     """The server process that has all of `arguments` on its command line, in case its record was lost.
 
-    Only leaders of a session count, as `spawn` makes them: not a person's editor on the same file. Its port is not
-    known then.
+    Only leaders of a session count, as `spawn` makes them: not a person's editor on the same file. Nor does a child of
+    such a leader: one of PostgreSQL's leads a session at once, and shows its parent's command line until it has set its
+    own title. The port is not known then.
     """
     wanted = {os.fsencode(argument) for argument in arguments}
+    leaders = {}
     for place in proc.iterdir():
         if place.name.isdecimal() and wanted.issubset(_read(place / "cmdline").split(b"\0")):
-            pid, ticks = int(place.name), start_ticks(int(place.name), proc)
-            if ticks is not None and os.getsid(pid) == pid:
-                return Process(pid, ticks, boot_id(), UNKNOWN_PORT)
+            pid = int(place.name)
+            stat = _read_stat(pid, proc)
+            if stat is not None and stat.session == pid:
+                leaders[pid] = stat
+    for pid, stat in leaders.items():
+        if stat.parent not in leaders:
+            return Process(pid, stat.started_ticks, boot_id(), UNKNOWN_PORT)
     return None
 
 

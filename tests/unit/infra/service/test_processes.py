@@ -4,6 +4,7 @@ import dataclasses
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,3 +101,25 @@ def test_a_server_whose_record_is_lost_is_found_by_its_arguments(tmp_path: Path)
             assert processes.find([mark]) is None
         finally:
             editor.kill()
+
+
+class NewestFirst(type(Path())):  # type: ignore[misc]
+    """A directory of processes that lists a child before its parent, as /proc does once the pids start again from 1."""
+
+    def iterdir(self) -> Iterator[Path]:
+        return iter(sorted(super().iterdir(), key=lambda at: int(at.name) if at.name.isdecimal() else 0, reverse=True))
+
+
+def test_a_child_that_still_shows_the_servers_command_line_is_not_the_server(tmp_path: Path) -> None:
+    mark, forked = tmp_path / "cluster", tmp_path / "forked"
+    program = f"import os, time; os.fork() or (os.setsid(), open({str(forked)!r}, 'w')); time.sleep(60)"
+    server = processes.spawn([sys.executable, "-c", program, mark], tmp_path / "log", port=1)
+    try:
+        assert processes.wait_until(forked.exists, 10.0)
+        found = processes.find([mark], NewestFirst("/proc"))
+        assert found is not None
+        assert found.pid == server.pid
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        while (rest := processes.find([mark])) is not None:
+            processes.end(rest, signal.SIGKILL, 5.0)
