@@ -17,7 +17,7 @@ from pydantic import Field
 
 from perf import results
 from perf.bench_ledger import OPTIONS, a_command, wal
-from perf.own_database import own_database
+from perf.own_database import DatabaseServer, own_database
 from schemas.budgets import Budget
 from senders.queue import admission
 from senders.queue.ledger import Admission
@@ -39,14 +39,7 @@ class BudgetRun(results.BenchRun):
 
 
 def main(
-    server: Annotated[
-        str,
-        typer.Option(
-            "--database",
-            envvar="EBBTIDE_DATABASE_URL",
-            help="A database of a PostgreSQL in which a new one can be made.",
-        ),
-    ] = "postgresql://postgres@127.0.0.1:21002/ebbtide",
+    server: DatabaseServer,
     batches: Annotated[int, typer.Option(min=2, help="Batches of 500 commands of each kind, interleaved.")] = 40,
     workers: Annotated[int, typer.Option(min=2, help="Workers that admit within one budget at once.")] = 4,
     file: Annotated[Path, typer.Option("--record", help="The file that results are appended to.")] = FILE,

@@ -15,7 +15,7 @@ from psycopg.sql import SQL, Identifier
 from pydantic import Field
 
 from perf import results
-from perf.own_database import own_database
+from perf.own_database import DatabaseServer, own_database
 from schemas.commands import DEFAULT_PRIORITY, SendCommand, command_id
 from schemas.outcomes import Reply
 from schemas.vocabulary import DeliveryReason, LedgerState
@@ -39,14 +39,7 @@ OPTIONS = "-c timezone=UTC -c synchronous_commit=on"
 
 
 def main(
-    server: Annotated[
-        str,
-        typer.Option(
-            "--database",
-            envvar="EBBTIDE_DATABASE_URL",
-            help="A database of a PostgreSQL in which a new one can be made.",
-        ),
-    ] = "postgresql://postgres@127.0.0.1:21002/ebbtide",
+    server: DatabaseServer,
     waiting: Annotated[int, typer.Option(min=1, help="Rows deferred, and rows due in partitions of others.")] = 100_000,
     settled: Annotated[int, typer.Option(min=0, help="Settled rows, spread over 35 days.")] = 500_000,
     snapshot: Annotated[int, typer.Option(min=0, help="Commands sent under an open snapshot.")] = 10_000,

@@ -17,8 +17,8 @@ from typing import Annotated
 import typer
 from pydantic import BaseModel, Field
 
-from infra.postgres.migrate import migrate
 from perf import results
+from perf.own_database import DatabaseServer, own_database
 from senders.shaping.quantities import SendRate
 
 FILE = results.FILE.with_name("limits.jsonl")
@@ -124,31 +124,30 @@ def most_within(times_us: Sequence[int], window_us: int) -> int:
 
 
 def main(
+    server: DatabaseServer,
     rates: Annotated[list[str] | None, typer.Option("--rate", help="A limit; default: 10, 100 and 1,000/s.")] = None,
     seconds: Annotated[float, typer.Option(min=5, help="How long each limit is used.")] = 300,
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the limit.")] = 3,
     kill: Annotated[bool, typer.Option(help="Kill one process on the way, and let another join.")] = True,
-    database_url: Annotated[
-        str, typer.Option("--database", envvar="EBBTIDE_DATABASE_URL", help="A database to use; `make up` has one.")
-    ] = "postgresql://postgres@127.0.0.1:21002/ebbtide",
     file: Annotated[Path, typer.Option("--record", help="The file that results are appended to.")] = FILE,
 ) -> None:
     """Measure how exactly processes keep to a limit that they share, and how much of it they use.
 
-    Exits with 1 if a limit was exceeded, or used to less than 98 %.
+    It makes a database of its own, and drops it at the end. Exits with 1 if a limit was exceeded, or used to less than
+    98 %.
 
     Example: `python -m perf.bench_limits --seconds 30 --rate 100/s`
     """
-    migrate(database_url)
     run = LimitRun(versions=results.versions(("psycopg",)))
-    for rate in rates or ["10/s", "100/s", "1000/s"]:
-        run.limits.append(use := measure(database_url, rate, seconds, workers, kill=kill))
-        verdict = "kept" if use.met else "NOT KEPT"
-        sys.stdout.write(
-            f"{rate:>8}  {workers} workers{', one killed, one joins' if kill else ''}, {seconds:.0f} s: "
-            f"at most {use.most_in_a_second:,} in a second, {use.most_in_a_minute:,} in a minute, "
-            f"{use.used_share:.1%} used  {verdict}\n"
-        )
+    with own_database(server, "limits") as url:
+        for rate in rates or ["10/s", "100/s", "1000/s"]:
+            run.limits.append(use := measure(url, rate, seconds, workers, kill=kill))
+            verdict = "kept" if use.met else "NOT KEPT"
+            sys.stdout.write(
+                f"{rate:>8}  {workers} workers{', one killed, one joins' if kill else ''}, {seconds:.0f} s: "
+                f"at most {use.most_in_a_second:,} in a second, {use.most_in_a_minute:,} in a minute, "
+                f"{use.used_share:.1%} used  {verdict}\n"
+            )
     results.append(run, file)
     raise typer.Exit(0 if all(use.met for use in run.limits) else 1)
 

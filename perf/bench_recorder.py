@@ -21,7 +21,7 @@ from psycopg import Connection
 from pydantic import BaseModel, Field
 
 from perf import results
-from perf.own_database import own_database
+from perf.own_database import DatabaseServer, own_database
 from schemas import codec
 from schemas.decisions import Decision, GateAnswer
 from schemas.digests import digest
@@ -57,14 +57,7 @@ class RecorderRun(results.BenchRun):
 
 
 def main(
-    server: Annotated[
-        str,
-        typer.Option(
-            "--database",
-            envvar="EBBTIDE_DATABASE_URL",
-            help="A database of a PostgreSQL in which a new one can be made.",
-        ),
-    ] = "postgresql://postgres@127.0.0.1:21002/ebbtide",
+    server: DatabaseServer,
     rows: Annotated[int, typer.Option(min=1_000, help="Facts of each kind for each process.")] = 200_000,
     before: Annotated[int, typer.Option(min=0, help="Mails that are recorded already, each with an open.")] = 5_000_000,
     batch: Annotated[int, typer.Option(min=1, help="Facts in a transaction.")] = Recorder.batch,
