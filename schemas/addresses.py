@@ -23,6 +23,7 @@ _USUAL = re.compile(
 )
 """Addresses that need no further question: each mail asks several times."""
 _UNSEEN = frozenset({"Cc", "Cf", "Co", "Cs", "Cn"})
+_JOINERS = "\u200c\u200d"
 _A_LABEL = "xn--"
 
 
@@ -34,7 +35,7 @@ def plain_address(text: str) -> str:
     """
     if len(text) <= LONGEST and _USUAL.fullmatch(text):
         return text
-    if unseen := next((letter for letter in text if _is_unseen(letter)), None):
+    if unseen := _first_unseen(text):
         raise ValueError(f"{_named(unseen)} is not allowed in an address")
     if not _PLAIN.fullmatch(text):
         raise ValueError("not a plain mail address")
@@ -91,7 +92,20 @@ def _is_punycode(text: str) -> bool:
     except UnicodeError:
         return False
     one_form = letters == unicodedata.normalize("NFC", letters.lower())
-    return again == text and one_form and not letters.isascii() and not any(map(_is_unseen, letters))
+    return again == text and one_form and not letters.isascii() and not _first_unseen(letters)
+
+
+def _first_unseen(text: str) -> str | None:
+    """The first letter that nobody sees, except a joiner between letters that are written differently without it."""
+    return next((letter for at, letter in enumerate(text) if _is_unseen(letter) and not _joins(text, at)), None)
+
+
+def _joins(text: str, at: int) -> bool:
+    """Whether a joiner stands where IDNA allows one (RFC 5892, A.1 and A.2), as names in Persian and Sinhala have."""
+    try:
+        return text[at] in _JOINERS and idna.valid_contextj(text, at)
+    except ValueError:  # beside a letter without a name
+        return False
 
 
 def _is_unseen(letter: str) -> bool:

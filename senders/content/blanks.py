@@ -4,6 +4,7 @@ In Liquid an empty text is true, null is shown as nothing, and a missing value d
 writes `{% if user.name %}` means a name that can be read.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime
@@ -27,13 +28,17 @@ from liquid.undefined import is_undefined
 _NEVER_UNDEFINED = frozenset({int, float, bool, dict, list, datetime, date})
 """Asked first: `is_undefined` costs as much as the rest of a value."""
 _NESTED = frozenset({dict, list})
+_UNSEEN = frozenset({"Cc", "Cf"})
+_FILLERS = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0]")
+"""Letters and marks that show nothing: the fillers of Hangul, a Braille cell without dots, variation selectors."""
 
 
 def is_blank(value: object) -> bool:
     """Whether there is nothing to read: null, or a text of white space and invisible characters only."""
     if isinstance(value, str):
         return not "!" <= value[:1] <= "~" and all(
-            character.isspace() or unicodedata.category(character) in ("Cc", "Cf") for character in value
+            character.isspace() or unicodedata.category(character) in _UNSEEN or _FILLERS.match(character)
+            for character in value
         )
     return value is None or (type(value) not in _NEVER_UNDEFINED and is_undefined(value))
 

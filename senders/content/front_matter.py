@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import yaml
 
+from senders.content.blanks import is_blank
 from senders.content.headers import HeaderError
 from senders.content.message import Mailbox
 
@@ -105,7 +106,7 @@ def _add(found: FrontMatter, body: str, start: int, key: yaml.Node, value: yaml.
         _add_track(found, value, index)
     elif not isinstance(value, yaml.ScalarNode) or (value.tag != _TEXT and value.value):
         found.faults.append(FrontMatterFault(f"front matter: `{name}` is not text; put it in quotes", index, name))
-    elif not value.value.strip():
+    elif is_blank(value.value):
         hint = "it is required" if name == "subject" else "leave it out"
         found.faults.append(FrontMatterFault(f"front matter: `{name}` is empty; {hint}", index, name))
     else:

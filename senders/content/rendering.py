@@ -18,8 +18,8 @@ from senders.content.quoted_printable import StaticText
 
 LONGEST_OUTPUT = 500_000
 """In bytes of UTF-8, of one part of a mail."""
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-"""Of C0 only tab, LF and CR are text: lines in a body, and one blank in a header."""
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
+"""Of C0 only white space is text: a tab, and what ends a line (Word writes its soft line breaks as VT)."""
 _NOT_PARTIAL = {"partial": False}
 _ABSENT = object()
 
@@ -32,7 +32,7 @@ def checked(text: str, token: Token | None = None) -> str:
     """The text with `\\n` as its line ends; raises ControlCharacter."""
     if found := _CONTROL.search(text):
         raise ControlCharacter(f"the control character U+{ord(found[0]):04X} is not allowed", token=token)
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\v", "\n").replace("\f", "\n")
 
 
 class StaticNode(ContentNode):

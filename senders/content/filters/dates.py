@@ -1,7 +1,7 @@
 """The filter `date`. It reads neither the machine's clock nor its zone."""
 
 import re
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from typing import Any
 
 from dateutil import parser  # type: ignore[import-untyped]  # its stubs are a package that nothing else needs
@@ -13,6 +13,11 @@ from senders.content.filters.values import text_of
 NOW = "now of this rendering"
 """The name under which a rendering is given its current time. No template can write it."""
 _DIRECTIVE = re.compile(r"%(.)", re.DOTALL)
+_OFFSETS_H = {
+    **dict.fromkeys(("UT", "UTC", "GMT", "Z"), 0),
+    **{"EDT": -4, "EST": -5, "CDT": -5, "CST": -6, "MDT": -6, "MST": -7, "PDT": -7, "PST": -8},
+}
+"""The names of zones that a date of a mail may have (RFC 5322, 4.3). Other names are ambiguous, and read as UTC."""
 
 
 @with_context
@@ -47,10 +52,17 @@ def _read(value: float | str, now: datetime) -> datetime | None:
     try:
         if not isinstance(value, str) or value.isdigit():
             return datetime.fromtimestamp(float(value), UTC)
-        read = parser.parse(value, default=today)
+        read = parser.parse(value, default=today, tzinfos=_zone)
     except (ValueError, OverflowError, OSError):
         return None
     return read if isinstance(read, datetime) else None
+
+
+def _zone(name: str | None, offset_s: int | None) -> timezone | None:
+    """The zone that a text names. Without this function, dateutil asks the machine's zone whether it has the name."""
+    if offset_s is not None:
+        return timezone(timedelta(seconds=offset_s))
+    return timezone(timedelta(hours=_OFFSETS_H[name])) if name in _OFFSETS_H else None
 
 
 def _strftime(instant: datetime, form: str) -> str:

@@ -19,8 +19,8 @@ from senders.content.render import Content, TemplateError, parse_template
 from senders.content.rendering import LONGEST_OUTPUT, rendered_pieces
 
 NOW = datetime(2026, 1, 5, 10, 30, tzinfo=UTC)
-BLANK = st.sampled_from([None, "", " ", "\t\r\n", "\u00a0", "\u200b"])
-CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+BLANK = st.sampled_from([None, "", " ", "\t\r\n", "\v\f", "\u00a0", "\u200b", "\u3164", "\u2800\ufe0f"])
+CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
 TEXT = st.text(max_size=12)
 SCALAR = st.one_of(BLANK, TEXT, st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False))
 VALUE = st.recursive(
@@ -74,7 +74,7 @@ def test_every_template_and_data_give_a_mail_or_a_reason(source: str, v: Any, w:
 @given(VALUE)
 @example("a\x00b")
 @example("\x1f")
-@example("a\tb\r\nc")
+@example("a\tb\r\nc\vd\fe")
 @example({"a": "\x07"})
 @example([None, "\x07", "a\x07"])
 def test_only_blank_values_and_control_characters_cannot_be_shown(value: Any) -> None:

@@ -244,7 +244,7 @@ def test_a_number_that_is_too_large_fails_the_mail() -> None:
     assert refused.value.reason is DeliveryReason.TEMPLATE_INVALID
 
 
-@pytest.fixture(params=["UTC", "Asia/Tokyo"])
+@pytest.fixture(params=["UTC", "Asia/Tokyo", "Pacific/Auckland"])
 def machine_zone(request: pytest.FixtureRequest) -> Iterator[None]:
     """The zone of the machine, which no mail may show."""
     before = os.environ.get("TZ")
@@ -269,6 +269,10 @@ def machine_zone(request: pytest.FixtureRequest) -> Iterator[None]:
         (0, "%F", "1970-01-01"),
         ("2026-03-01T23:30:00Z", "%d %H:%M", "01 23:30"),
         ("2026-03-01T23:30:00+09:00", "%d %H:%M %z", "01 23:30 +0900"),
+        ("2026-03-01 23:30 PST", "%H:%M %z %s", "23:30 -0800 1772436600"),
+        ("Sun, 01 Mar 2026 23:30:00 EST", "%H:%M %z", "23:30 -0500"),
+        ("2026-03-01 23:30 NZDT", "%H:%M %s", "23:30 1772407800"),
+        ("2026-03-01 23:30 CET", "%H:%M %s", "23:30 1772407800"),
         ("1990-05-03", "%-d %B %Y", "3 May 1990"),
         ("1990-05-03", "%s", "641692800"),
         ("2026-03-01T23:30:00+09:00", "%s", "1772375400"),

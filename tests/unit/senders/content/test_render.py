@@ -43,15 +43,19 @@ def test_a_template_gives_sender_subject_html_and_text() -> None:
     assert "Ann &lt;b&gt;" in content.html
 
 
-def test_white_space_in_a_subject_becomes_one_space() -> None:
+@pytest.mark.parametrize("white", ["\r\n\t", "\v", "\f", " \v\n", "\x85", "\u2028", "\u2029"])
+def test_white_space_in_a_subject_becomes_one_space(white: str) -> None:
     body = simple("x").replace("subject: s", 'subject: " {{ title }}\\n is back"')
-    assert (
-        parse_template("t", body).render({"title": "Kind of Blue\r\n\tLP"}, {}, NOW).subject
-        == "Kind of Blue LP is back"
-    )
+    content = parse_template("t", body).render({"title": f"Kind of Blue{white}LP"}, {}, NOW)
+    assert content.subject == "Kind of Blue LP is back"
 
 
-BLANKS: list[Any] = [None, "", " ", "\t\n", "\u00a0", "\u200b", " \ufeff\u200e"]
+def test_a_soft_line_break_in_a_value_is_a_line_end_in_a_body() -> None:
+    content = parse_template("t", simple("{{ title }}", "{{ title }}")).render({"title": "Kind of\vBlue\fLP"}, {}, NOW)
+    assert (content.html, content.text) == ("Kind of\nBlue\nLP\n", "Kind of\nBlue\nLP\n")
+
+
+BLANKS: list[Any] = [None, "", " ", "\t\n", "\v", "\u00a0", "\u200b", " \ufeff\u200e", "\u3164", "\u2800\ufe0f"]
 
 
 @pytest.mark.parametrize("blank", BLANKS)
@@ -196,6 +200,7 @@ def test_a_mailbox_that_is_wrong_with_this_data_fails_the_mail_and_the_error_omi
         (["subject: x", "subject: y"], "`subject` is written twice", "subject: y"),
         (["subject: "], "`subject` is empty; it is required", "subject"),
         (['subject: " "'], "`subject` is empty; it is required", "subject"),
+        (['subject: "\u200b"'], "`subject` is empty; it is required", "subject"),
         (["preheader: x"], "`subject` is required, as text", "preheader"),
         (["subject: x", "preheader:"], "`preheader` is empty; leave it out", "preheader"),
         (["subject: x", "preheader: 3"], "`preheader` is not text; put it in quotes", "preheader"),
