@@ -85,7 +85,7 @@ def unreadable_profile(
     owner = key_user if key is not None and partition_for(key, partitions) == partition else None
     says_address, address = _address(data) if owner is not None and body_user in (owner, None) else (False, None)
     users = tuple(dict.fromkeys(user for user in (key_user, body_user) if user is not None))
-    return UnreadableProfile(error, users, owner, _refused(data.get("consent")), says_address, address)
+    return UnreadableProfile(error, users, owner, refusals_in(data.get("consent")), says_address, address)
 
 
 def _require_one_answer(profile: Profile, value: bytes) -> None:
@@ -109,8 +109,11 @@ def _address(data: Mapping[str, Any]) -> tuple[bool, str | None]:
     return address is not None, address
 
 
-def _refused(consent: Any) -> dict[str, datetime | None]:
-    """The refusals in any recognisable form: also a bare `false`, also under a name with blanks around it."""
+def refusals_in(consent: Any) -> dict[str, datetime | None]:
+    """The refusals in any recognisable form: also a bare `false`, also under a name with blanks around it.
+
+    By purpose, each with its time if it says one. `consent` may be any JSON value.
+    """
     found: dict[str, datetime | None] = {}
     for name, answer in consent.items() if isinstance(consent, dict) else ():
         if len(found) == MOST_REFUSED:

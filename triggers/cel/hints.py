@@ -8,7 +8,7 @@ from triggers.cel.tree import SyntaxProblem
 
 _BRACES = re.compile(r"\$?\{\{([^{}]*)\}\}|\$\{([^{}]*)\}|\{%([^{}%]*)%\}")
 _TAG = re.compile(r"(?:if|elsif|unless)\b")
-_ADDRESS = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+")
+_ADDRESS = re.compile(r"""[^\s@"'<>(),:;]+@[^\s@"'<>(),:;]+""")
 _WORDS_ONLY = re.compile(r"[^\W\d][\w ,.!?-]*")
 _OPERATORS = {
     "===": "==",

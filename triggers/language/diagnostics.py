@@ -235,9 +235,16 @@ class Report:
         place = self.source.path, row + 1, column + 1
         return Diagnostic(*place, code, one_line(message), hint, excerpt, other_path=other_path)
 
-    def silence(self, index: int) -> None:
-        """Leaves out further problems at a place whose problem is reported at another."""
-        self._not_yaml.add(index)
+    def silence(self, index: int, length: int = 1) -> None:
+        """Leaves out further problems at these characters, whose problem is reported already."""
+        self._not_yaml.update(range(index, index + length))
+
+    def withdraw(self, index: int, code: str) -> None:
+        """Takes back a problem that turned out to follow from another one."""
+        gone = self.at(index, code, "")
+        self.diagnostics = [
+            each for each in self.diagnostics if (each.line, each.column, each.code) != (gone.line, gone.column, code)
+        ]
 
     def document(self, line: int) -> int:
         """The number of the document that a line is in; lines `---` separate documents."""

@@ -191,6 +191,16 @@ class _Builder:
             message = f"{named(node.text[at])} {where}"
             self.report.add(node.place_of(at), "yaml-text", message, retype(node.text[at]))
             self.report.silence(node.index)
+            if key and at == 0:
+                self._forgive_empty()
+
+    def _forgive_empty(self) -> None:
+        """Takes back that the key above has no value: a line that another blank indents looks as if it were one."""
+        mapping = self._open[-1]
+        assert isinstance(mapping, MappingNode)
+        above = next(reversed(mapping.items), "")
+        if getattr(mapping.items.get(above), "text", None) == "":
+            self.report.withdraw(mapping.keys[above].index, "yaml-empty")
 
     @staticmethod
     def _invisible_end(text: str) -> int | None:
@@ -246,6 +256,7 @@ class _Builder:
                 node.value = resolve(node.text)
             except Ambiguous as finding:
                 self.report.add(node.index, finding.code, finding.message, finding.hint)
+                self.report.silence(node.index, len(node.written))  # as an expression it would be wrong once more
 
     def _report_empty(self, node: ScalarNode, key: ScalarNode | None) -> None:
         parent = self._open[-1] if self._open else None

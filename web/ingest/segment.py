@@ -32,7 +32,7 @@ from web.ingest.records import (
     with_members,
 )
 from web.ingest.rules import ReadingRules
-from web.ingest.traits import consent_of, traits_of, values_of
+from web.ingest.traits import consent_of, refusals_of, traits_of, values_of
 from web.ingest.usual_tracks import usual_track
 from web.keys.write_key import KeyClass, WriteKey
 from web.profiles.patches import IdentityLink, ProfilePatch
@@ -115,6 +115,13 @@ class _ItemReader:
 
     def _identify(self, item: Item) -> None:
         user, visitor = _person(item)
+        try:
+            self._set(item, user, visitor)
+        except Refused:
+            self._keep_refusals(item, user or visitor or "")
+            raise
+
+    def _set(self, item: Item, user: str | None, visitor: str | None) -> None:
         time, _ = self._time_of(item)
         require_size(self._rules.item_bytes, item.traits, item.context)
         traits = _all_traits(item)
@@ -122,10 +129,20 @@ class _ItemReader:
         if user is not None and visitor is not None and user != visitor:
             self._add_link(visitor, user, time)
         if patch is not None:
-            self._reading.patches.append(patch)
-            self._reading.places[id(patch)] = self._index
+            self._add_patch(patch)
         elif traits:
             raise Refused("traits", "a browser key sets no traits; send them with a server key")
+
+    def _keep_refusals(self, item: Item, user_id: str) -> None:
+        """Keep what a refused call says against mails: a wrong trait beside a no must not undo it."""
+        received = self._clock.received
+        consent = {} if self._is_browser else refusals_of(_sent_traits(item), received)
+        if consent:
+            self._add_patch(ProfilePatch(user_id, microseconds(received), self._source, consent=consent))
+
+    def _add_patch(self, patch: ProfilePatch) -> None:
+        self._reading.patches.append(patch)
+        self._reading.places[id(patch)] = self._index
 
     def _patch(self, user_id: str, time: datetime, traits: dict[str, Any]) -> ProfilePatch:
         values = values_of(traits)
@@ -189,8 +206,20 @@ def _all_traits(item: Item) -> dict[str, Any]:
     if not bytes(item.context):
         return traits_of(item.traits, "traits")
     try:
-        context = _decode_context(item.context)
+        inside = _traits_in(item.context)
     except UNREADABLE:
         raise Refused("context", "must be an object") from None
-    inside = context.traits if context is not None else ABSENT
     return traits_of(inside, "context.traits") | traits_of(item.traits, "traits")
+
+
+def _traits_in(context: Raw) -> Raw:
+    found = _decode_context(context)
+    return found.traits if found is not None else ABSENT
+
+
+def _sent_traits(item: Item) -> list[Raw]:
+    """The same as they were sent, as far as they can be found."""
+    try:
+        return [_traits_in(item.context) if bytes(item.context) else ABSENT, item.traits]
+    except UNREADABLE:
+        return [item.traits]

@@ -5,18 +5,20 @@ trait is an attribute. Null takes a value away.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+import orjson
 from msgspec import Raw
 
 from schemas.addresses import plain_address
 from schemas.codec import DecodeError, parse_json, validate
+from schemas.profile_records import refusals_in
 from schemas.profiles import Consent
 from schemas.types import NAME
 from schemas.zones import zone_named
-from web.ingest.moments import AHEAD
+from web.ingest.moments import AHEAD, EPOCH
 from web.ingest.reading import Refused
 from web.ingest.records import reason_of
 
@@ -25,6 +27,8 @@ _MOST_POINTS = 10
 """Each part of a domain with other letters than ASCII costs some 10 µs, and a call may have thousands of addresses."""
 _NAME = re.compile(NAME)
 _PROOF = ("time", "method", "text_version")
+REFUSED_WITH_MORE = "call refused"
+"""The method of a refusal of consent in a call of which nothing else is taken."""
 
 
 def traits_of(raw: Raw, field: str) -> dict[str, Any]:
@@ -64,6 +68,20 @@ def consent_of(traits: dict[str, Any], received: datetime) -> dict[str, Consent]
     if not isinstance(answers, dict):
         raise Refused("traits.consent", "must be an object of answers by purpose")
     return {_purpose(purpose): _answer(answer, received) for purpose, answer in answers.items()}
+
+
+def refusals_of(sent: Iterable[Raw], received: datetime) -> dict[str, Consent]:
+    """The refusals of consent in traits that are not taken otherwise. One without a right time is of the time received."""
+    found: dict[str, Consent] = {}
+    for raw in sent:
+        try:
+            traits = orjson.loads(bytes(raw) or b"null")
+        except orjson.JSONDecodeError:
+            continue
+        for purpose, said in refusals_in(traits.get("consent") if isinstance(traits, dict) else None).items():
+            time = said if said is not None and EPOCH <= said <= received + AHEAD else received
+            found[purpose] = Consent(granted=False, time=time, method=REFUSED_WITH_MORE)
+    return found
 
 
 def _purpose(name: str) -> str:

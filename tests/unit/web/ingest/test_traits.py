@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from drivers.ingest_calls import NOW, reading_of, refusal_of
+from drivers.ingest_calls import BROWSER, NOW, reading_of, refusal_of
 
 from schemas.profiles import Consent, Profile
 from web.profiles.patches import ProfilePatch
@@ -72,6 +72,44 @@ def test_consent_is_set_by_purpose_with_its_proof() -> None:
 )
 def test_a_trait_that_a_profile_cannot_have_refuses_the_call(traits: dict[str, Any], field: str) -> None:
     assert refusal_of("/v1/identify", {"userId": "u1", "anonymousId": "v1", "traits": traits})[0] == field
+
+
+NO = {"granted": False}
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        {"traits": {"email": "", "consent": {"offers": NO}}},
+        {"traits": {"timezone": "Berlin", "consent": {"offers": False}}},
+        {"traits": {"name": "a\0b", "consent": {"offers": "no"}}},
+        {"traits": {"consent": {"news letter": NO, "offers ": NO, "news": ANSWER}}},
+        {"traits": {"consent": {"offers": NO | {"time": "yesterday"}}}},
+        {"traits": {"consent": {"offers": NO | {"time": "2026-11-29T10:05:01Z"}}}},
+        {"traits": {"consent": {"offers": NO | {"time": "0001-01-01T00:00:00Z"}}}},
+        {"traits": {"big": "x" * 40_000, "consent": {"offers": NO}}},
+        {"traits": {"email": 5}, "context": {"traits": {"consent": {"offers": NO}}}},
+        {"traits": {"consent": {"offers": NO}}, "context": 5},
+        {"traits": {"consent": {"offers": NO}}, "timestamp": "yesterday"},
+    ],
+)
+def test_of_a_refused_call_its_refusals_of_consent_are_kept(call: dict[str, Any]) -> None:
+    reading = reading_of("/v1/identify", {"userId": "u1", "anonymousId": "v1", **call})
+    (patch,), (_,) = reading.patches, reading.refused
+    assert patch.consent == {"offers": Consent(granted=False, time=NOW, method="call refused")}
+    assert (patch.user_id, patch.values, patch.attributes, reading.links) == ("u1", {}, {}, [])
+    assert reading.place_of(patch) == 0
+
+
+def test_a_refusal_of_a_refused_call_keeps_its_own_time() -> None:
+    consent = {"offers": NO | {"time": "2026-11-29T09:00:00Z"}}
+    (patch,) = reading_of("/v1/identify", {"userId": "u1", "traits": {"email": "", "consent": consent}}).patches
+    assert patch.consent["offers"].time == NOW - timedelta(hours=1)
+
+
+def test_a_browser_key_refuses_no_consent_of_anybody() -> None:
+    call = {"userId": "u1", "traits": {"email": "", "consent": {"offers": NO}}}
+    assert reading_of("/v1/identify", call, BROWSER).patches == []
 
 
 def test_what_is_taken_is_a_profile() -> None:
