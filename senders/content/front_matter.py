@@ -28,6 +28,8 @@ _FRONT = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*\r?\n", re.DOTALL | 
 _MAILBOX = re.compile(r"(.*?)<([^<>]*)>\s*", re.DOTALL)
 _QUOTED = re.compile(r'\s*"(.*)"\s*', re.DOTALL)
 _LIQUID = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+_SNIFFED = 8
+"""Characters in which UTF-16 without a byte order mark shows: every other one is U+0000."""
 _SEVERAL = re.compile(r"[<>@]")
 _TEXT = "tag:yaml.org,2002:str"
 
@@ -73,7 +75,9 @@ def read(body: str) -> FrontMatter:
     """The front matter of the template's text."""
     front = _FRONT.match(body)
     if front is None:
-        return FrontMatter({}, 0, [FrontMatterFault("no front matter between two lines `---`", 0)])
+        utf_16 = "\0" in body[:_SNIFFED]
+        detail = "it is UTF-16; save the file as UTF-8" if utf_16 else "no front matter between two lines `---`"
+        return FrontMatter({}, 0, [FrontMatterFault(detail, 0)])
     found = FrontMatter({}, front.end(), [])
     try:
         root = yaml.compose(front.group(1), Loader=yaml.SafeLoader)

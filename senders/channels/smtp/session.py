@@ -6,6 +6,9 @@ A connection that ends before the server took the mail, by 421, a close or a tim
 and 4.2.1), and 421 that it closes the connection (3.8). A connection that ends without a reply after the end of the
 content leaves doubt, because the server may have taken the mail (RFC 1047): the result is `in_doubt`.
 
+A server that took mails on this connection and refuses the next one by the number of mails a connection, by whatever
+code, ends it as well: the mail goes on another.
+
 The server's extensions decide how a mail goes: with PIPELINING and CHUNKING in one flight, envelope and content
 together; with PIPELINING the envelope in one flight; else one command after the other.
 """
@@ -38,6 +41,7 @@ _STAGES: Final = {
     SmtpState.DATA: Stage.DATA,
     SmtpState.DOT: Stage.DATA,
 }
+_LIMIT_OF_SESSION = re.compile(r"\b(?:per|this|same|single|each)\s+(?:\w+\s+)?(?:session|connection)\b", re.IGNORECASE)
 _NOT_IN_A_PATH = re.compile(r"[\x00-\x20\x7f<>]")
 
 
@@ -77,6 +81,7 @@ class SmtpSession:
         self._mails_left = min(limits.mails, extensions.max_mails or limits.mails)
         self._used_at = time.monotonic()
         self._unread = 0
+        self._has_taken = False
         self.handed_over = False
         """Whether the server may have the last mail."""
         self.closed_silently = False
@@ -108,6 +113,7 @@ class SmtpSession:
                 self._conversation.abort()
                 raise
         self._used_at = time.monotonic()
+        self._has_taken = self._has_taken or result.state is LedgerState.ACCEPTED
         return result
 
     def _unfit(self, mail_from: str, to: str, message: bytes) -> SendResult | None:
@@ -245,14 +251,18 @@ class SmtpSession:
         return self._result(raw, SmtpState.DOT)
 
     def _result(self, raw: RawReply, answered: SmtpState) -> SendResult:
-        """What a reply means. Raises ConnectionEnded for 421: nothing was accepted, and nothing will be."""
+        """What a reply means. Raises ConnectionEnded if nothing was accepted, and nothing more will be here."""
         judged = replies.result(replies.parse(raw.code, raw.text), _STAGES[answered], self._classifier)
         result = dataclasses.replace(judged, answered=answered)
-        if raw.code == _SERVICE_CLOSES:
+        if raw.code == _SERVICE_CLOSES or self._is_at_its_limit(raw):
             self.handed_over = False
             self._conversation.abort()
             raise ConnectionEnded(result)
         return result
+
+    def _is_at_its_limit(self, raw: RawReply) -> bool:
+        """Whether a refusal says that this connection has carried all the mails that it may."""
+        return self._has_taken and raw.code >= 400 and _LIMIT_OF_SESSION.search(raw.text) is not None
 
     # between two mails
 

@@ -232,6 +232,12 @@ def test_a_byte_order_mark_before_the_front_matter_changes_nothing() -> None:
     assert parse_template("t", "\ufeff" + FULL).render({"n": 3}, {"name": "Ann"}, NOW).subject == "Hello Ann"
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_file_of_utf_16_without_its_mark_is_named(encoding: str) -> None:
+    [fault] = template_faults("t", FULL.encode(encoding).decode())
+    assert fault.detail == "t: it is UTF-16; save the file as UTF-8"
+
+
 def test_the_preheader_is_first_in_the_body() -> None:
     html = parse_template("t", FULL).render({"n": 3}, {"id": "u1"}, NOW).html
     assert '<body class="x"><div' in html

@@ -54,6 +54,9 @@ def after(limit: int, reply: bytes | None) -> Callable[[Talk], bytes | None]:
         {"answers": {"MAIL": after(2, b"421 4.7.0 too many messages in this session")}},
         {"answers": {"RCPT": after(2, b"421 4.7.0 too many recipients in this session")}},
         {"answers": {"DATA": lambda talk: b"421 4.7.0 enough" if talk.mails >= 2 else b"354 go"}},
+        {"answers": {"MAIL": after(2, b"452 4.5.3 too many messages in this session")}},
+        {"answers": {"RCPT": after(2, b"450 4.7.1 limit of mails per SMTP connection reached")}},
+        {"answers": {"MAIL": after(2, b"554 5.7.0 Too many mails on the same connection")}},
         {"answers": {"MAIL": after(2, None)}},
         {"answers": {"RCPT": after(2, None)}},
         {"answers": {"DATA": lambda talk: None if talk.mails >= 2 else b"354 go"}},
@@ -68,6 +71,13 @@ async def test_a_limit_of_mails_a_session_costs_no_attempt(limits: dict[str, Any
     assert [result.state for result in results] == [LedgerState.ACCEPTED] * 7
     assert receiver.mails == 7
     assert receiver.connections == 4
+
+
+async def test_a_limit_of_a_session_that_took_no_mail_is_not_tried_again_at_once() -> None:
+    limit = b"452 4.5.3 too many messages in this session"
+    async with running(Receiver(answers={"MAIL": lambda _: limit})) as receiver:
+        [result] = await send_all(relay(receiver), 1)
+    assert (result.state, receiver.connections) == (LedgerState.DEFERRED, 1)
 
 
 async def test_a_session_that_times_out_is_replaced() -> None:
