@@ -12,6 +12,7 @@ from triggers.language.document_reader import DocumentReader
 from triggers.language.yaml_tree import Node
 
 _BRAND, _DOMAIN, _SELECTOR = map(re.compile, (BRAND, DOMAIN, SELECTOR))
+_BRACES = re.compile(r"\{\{|\{%")
 _NOBODY = SenderName.model_construct(address="nobody@invalid")
 _FROM = "from: Shop <mail@shop.example>"
 
@@ -45,6 +46,9 @@ def _name(node: Node) -> str:
 
 def _mailbox(node: Node, what: str) -> SenderName:
     text = values.text(node, what)
+    if _BRACES.search(text):
+        message = f"{what}: `{{{{ … }}}}` would be shown as it is written: this is no Liquid"
+        raise Problem(node.index, "invalid-mailbox", message, f"write `{what}` in the front matter of the template")
     try:
         return sender_name(text)
     except ValidationError:
