@@ -71,7 +71,7 @@ def consent_of(traits: dict[str, Any], received: datetime) -> dict[str, Consent]
 
 
 def refusals_of(sent: Iterable[Raw], received: datetime) -> dict[str, Consent]:
-    """The refusals of consent in traits that are not taken otherwise. One without a right time is of the time received."""
+    """The refusals of consent in traits that are not taken otherwise; without a right time, of the time received."""
     found: dict[str, Consent] = {}
     for raw in sent:
         try:
