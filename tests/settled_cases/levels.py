@@ -42,6 +42,9 @@ purpose: marketing
 on: {enters: lapsed}
 send: a
 """
+METRIC_OF_2D = "metric: m\nevent: ping\nwithin: 2d\nsum: event.n\ndistinct: event.k\n---\n"
+KEEN = "segment: keen\nwhen: %s\n---\n" + LEVEL % "enters: keen"
+KEEN += "---\n" + (LEVEL % "leaves: keen").replace("trigger: t", "trigger: l")
 METRIC_AND_SEGMENT = "---\nmetric: pings\nevent: ping\nwithin: 1d\n---\nsegment: keen\nwhen: metric.pings.count >= 1\n"
 RULE_THAT_IS_OFF = "---\ntrigger: o\npurpose: marketing\nmode: off\non: %s\nsend: a\n"
 
@@ -50,6 +53,11 @@ def every_night(clock: str = "02:00", each: int = 1) -> list[SettledStep]:
     """Events at the same time of six days, and the days after them."""
     days = [event(f"2026-01-{5 + day:02d} {clock}", n=1, k=f"{day}/{n}") for day in range(6) for n in range(each)]
     return [*days, until("2026-01-20 00:00")]
+
+
+def changed(step: SettledStep, number: int) -> list[SettledStep]:
+    """A profile at the instant of an event."""
+    return [profile(step.arguments[0], plan=str(number))] if step.call == "event" else []
 
 
 CASES = [
@@ -155,12 +163,32 @@ CASES = [
     SettledCase(
         23,
         "a segment sees no dip either",
-        "metric: m\nevent: ping\nwithin: 2d\n---\nsegment: keen\nwhen: metric.m.count >= 2\n---\n"
-        + LEVEL % "enters: keen"
-        + "---\n"
-        + (LEVEL % "leaves: keen").replace("trigger: t", "trigger: l"),
+        METRIC_OF_2D + KEEN % "metric.m.count >= 2",
         every_night(),
         ["2026-01-06 02:00 t/a send", "2026-01-11 02:00 l/a send"],
+    ),
+    *(
+        SettledCase(
+            23,
+            f"several records of one instant move a segment once: {when}",
+            STEP_SCORE + METRIC_OF_2D + KEEN % when,
+            [each for n, step in enumerate(every_night(each=3)) for each in (*changed(step, n), step)],
+            ["2026-01-06 02:00 t/a send", "2026-01-11 02:00 l/a send"],
+        )
+        for when in (
+            "metric.m.count >= 6",
+            "metric.m.sum >= 6",
+            "metric.m.distinct >= 6",
+            "score.s >= 6",
+            'metric.m.count >= 6 || (has(user.plan) && user.plan == "none")',
+        )
+    ),
+    SettledCase(
+        23,
+        "several events of one instant enter a segment below a line once",
+        METRIC_OF_2D + KEEN % "metric.m.count > 0 && metric.m.count < 6",
+        every_night(each=3),
+        ["2026-01-05 02:00 t/a send", "2026-01-06 02:00 l/a send", "2026-01-11 02:00 t/a send", "2026-01-12 02:00 l/a send"],
     ),
     *(
         SettledCase(

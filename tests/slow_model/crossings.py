@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 from slow_model.expressions import Failed, value
-from slow_model.localtime import midnight_after
+from slow_model.localtime import midnight_after, next_window, stands_in
 from slow_model.past import Points, Seen, Stage
 from slow_model.present import Present, Standing, agree, belongs, matches, measure, roots, score
 from slow_model.rulebook import Level, Measure, Pattern, Rule, Sequence
@@ -275,14 +275,54 @@ def profile_segments(me: Present, *, changed: bool, moved: bool) -> list[str]:
     ]
 
 
-def ask_segments(me: Present, names: Iterable[str], at_ms: int, moved_by: Seen | None = None) -> list[Entry]:
+def turning_now(me: Present, names: Iterable[str]) -> frozenset[str]:
+    """Before a record is applied: the segments whose answer time may change at this very instant."""
+    return frozenset(name for name in names if _turns_now(me, name))
+
+
+def _turns_now(me: Present, name: str) -> bool:
+    now_ms, text = me.now_ms, me.book.segments[name]
+    if me.kept_due_ms.get(name) == now_ms:
+        return True
+    if me.asked_ms.get(name, now_ms) >= now_ms:
+        return False
+    metrics = [
+        (f"metric/{metric}", what) for metric, what in me.book.metrics.items() if f"metric.{metric}." in text
+    ]
+    return (
+        any(_leaves_now(me, key, what) for key, what in metrics)
+        or bool(_scores_fall(me, text, now_ms - 1, now_ms))
+        or ("now" in text and midnight_after(me.zone, now_ms - 1) == now_ms)
+    )
+
+
+def _leaves_now(me: Present, name: str, what: Measure) -> bool:
+    times = [each.time_ms for each in me.past.added.get(name, [])]
+    before_ms = me.now_ms - 1
+    if what.window.unit is None:
+        return what.window.ms is not None and me.now_ms - what.window.ms in times
+    ends_now = next_window(what.window, me.zone, before_ms) == me.now_ms
+    return ends_now and any(stands_in(what.window, me.zone, at, before_ms) for at in times)
+
+
+def ask_segments(
+    me: Present,
+    names: Iterable[str],
+    at_ms: int,
+    moved_by: Seen | None = None,
+    turning: frozenset[str] = frozenset(),
+) -> list[Entry]:
     """Asks these segments again as of an instant; who enters or leaves.
 
-    An event that `moved_by` names gives the entry its id and its instant; time and a profile give it their instant.
+    An event that `moved_by` names gives the entry its id and its instant; time and a profile give it their instant. One
+    that is `turning` at this instant moves by time, after all records of the instant, and not by this one.
     """
     entries = []
     for name in sorted(names):
         known, now = me.segments.get(name, False), belongs(me, name, at_ms)
+        if known is not now and name in turning:
+            me.asked_ms[name], me.kept_due_ms[name] = at_ms - 1, at_ms
+            continue
         me.segments[name], me.asked_ms[name] = now, at_ms
         me.kept_due_ms.pop(name, None)
         if known is now:
@@ -296,10 +336,10 @@ def ask_segments(me: Present, names: Iterable[str], at_ms: int, moved_by: Seen |
     return entries
 
 
-def keep_due(me: Present) -> None:
-    """Before the zone changes: notes the segments that change at this instant only with time."""
+def keep_due(me: Present, turning: frozenset[str]) -> None:
+    """Before the zone changes: notes the segments that change, or may change, at this instant only with time."""
     due = [name for name in me.segments if name in me.book.segments and _changes_at(me, name, me.now_ms) == me.now_ms]
-    me.kept_due_ms = dict.fromkeys(due, me.now_ms)
+    me.kept_due_ms = dict.fromkeys([*due, *turning], me.now_ms)
 
 
 def ask_segments_due(me: Present, at_ms: int) -> list[Entry]:

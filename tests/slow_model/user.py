@@ -157,9 +157,10 @@ class SlowUser:
         me = self.me
         self.fire(me.now_ms - 1)
         crossings.meet(me, me.book.segments)
+        turning = crossings.turning_now(me, me.book.segments)
         before, moved = me.past.profile(), body.get("zone") != me.past.zone()
         if moved:  # what was due at this instant comes, also if the new zone moves later ones
-            crossings.keep_due(me)
+            crossings.keep_due(me, turning)
         me.past.words.append(("profile", body))
         addresses = [(each.get("address") or "").lower() for each in (before, body)]
         if addresses[0] and addresses[0] != addresses[1]:
@@ -175,7 +176,7 @@ class SlowUser:
         if moved:  # local midnights come by the new zone from now on
             by_day = [name for name in me.segments if "now" in me.book.segments.get(name, "")]
             me.asked_ms.update(dict.fromkeys(by_day, me.now_ms))
-        begun = [journeys.begin(me, entry) for entry in crossings.ask_segments(me, moving, me.now_ms)]
+        begun = [journeys.begin(me, entry) for entry in crossings.ask_segments(me, moving, me.now_ms, turning=turning)]
         self.run_now([*journeys.replan(me, moved=moved), *(each for each in begun if each is not None)])
 
     def outcome(self, body: dict[str, Any]) -> None:
@@ -213,7 +214,8 @@ class SlowUser:
         self.fire(me.now_ms - 1, (crossings.fed_by(me, event), event.time_ms))
         moving = crossings.fed_segments(me, event)
         crossings.meet(me, moving)
-        entries = [*crossings.feed(me, event), *crossings.ask_segments(me, moving, me.now_ms, event)]
+        turning = crossings.turning_now(me, moving)
+        entries = [*crossings.feed(me, event), *crossings.ask_segments(me, moving, me.now_ms, event, turning)]
         journeys.end_what_it_ends(me, event)
         met = journeys.meet(me, event)
         reach_goals(me, event)

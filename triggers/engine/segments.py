@@ -9,7 +9,9 @@ condition reads can change by itself:
 - a score: when it falls below a line that the condition compares it with (the loader rejects every other use of one);
 - `now`: at each local midnight, as the language defines.
 
-So a segment that does not name `now` changes at the exact millisecond. Its first evaluation, before the first event
+So a segment that does not name `now` changes at the exact millisecond. If its timer is due at the instant of an event or
+a profile that would move it, the timer decides, after all records of that instant: what leaves a window and what comes
+into it at one instant move nobody twice (settled case 23). Its first evaluation, before the first event
 that feeds it or before the first profile, begins nothing (settled case 19). A segment that the user is not in, and that
 time cannot change, is not stored. Before a profile, or after a change of the set of segments, such a segment is
 evaluated once more before an event feeds it, which gives the earlier membership.
@@ -101,11 +103,17 @@ def fall_due(evaluation: Evaluation, key: str) -> list[Move]:
     if segment is None or due is None:
         del evaluation.state.segments[key]
         return []
-    return _evaluate(evaluation.as_of(due), segment, None, due)
+    return _evaluate(evaluation.as_of(due), segment, None, due, by_timer=True)
 
 
 def _evaluate(
-    evaluation: Evaluation, segment: Segment, event_id: str | None, at: int, before: bool = False
+    evaluation: Evaluation,
+    segment: Segment,
+    event_id: str | None,
+    at: int,
+    before: bool = False,
+    *,
+    by_timer: bool = False,
 ) -> list[Move]:
     """Evaluates a segment at the clock. `at` is the instant of the change. It is also the id if no event caused it.
 
@@ -116,6 +124,8 @@ def _evaluate(
         known.inside if known is not None else before,
         evaluation.evaluate_segment(segment, evaluation.now_ms, report=True),
     )
+    if inside is not before and known is not None and not by_timer and _is_due(known, evaluation.now_ms):
+        return []
     _store(evaluation, segment, inside)
     if inside is before:
         return []
