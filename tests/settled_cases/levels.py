@@ -188,7 +188,7 @@ CASES = [
         "several events of one instant enter a segment below a line once",
         METRIC_OF_2D + KEEN % "metric.m.count > 0 && metric.m.count < 6",
         every_night(each=3),
-        ["2026-01-05 02:00 t/a send", "2026-01-06 02:00 l/a send", "2026-01-11 02:00 t/a send", "2026-01-12 02:00 l/a send"],
+        [f"2026-01-{day} 02:00 {move}/a send" for day, move in (("05", "t"), ("06", "l"), ("11", "t"), ("12", "l"))],
     ),
     *(
         SettledCase(

@@ -9,9 +9,9 @@ condition reads can change by itself:
 - a score: when it falls below a line that the condition compares it with (the loader rejects every other use of one);
 - `now`: at each local midnight, as the language defines.
 
-So a segment that does not name `now` changes at the exact millisecond. If its timer is due at the instant of an event or
-a profile that would move it, the timer decides, after all records of that instant: what leaves a window and what comes
-into it at one instant move nobody twice (settled case 23). Its first evaluation, before the first event
+So a segment that does not name `now` changes at the exact millisecond. If its timer is due at the instant of an event
+or a profile that would move it, the timer decides, after all records of that instant: what leaves a window and what
+comes into it at one instant move nobody twice (settled case 23). Its first evaluation, before the first event
 that feeds it or before the first profile, begins nothing (settled case 19). A segment that the user is not in, and that
 time cannot change, is not stored. Before a profile, or after a change of the set of segments, such a segment is
 evaluated once more before an event feeds it, which gives the earlier membership.
