@@ -286,9 +286,7 @@ def _turns_now(me: Present, name: str) -> bool:
         return True
     if me.asked_ms.get(name, now_ms) >= now_ms:
         return False
-    metrics = [
-        (f"metric/{metric}", what) for metric, what in me.book.metrics.items() if f"metric.{metric}." in text
-    ]
+    metrics = [(f"metric/{metric}", what) for metric, what in me.book.metrics.items() if f"metric.{metric}." in text]
     return (
         any(_leaves_now(me, key, what) for key, what in metrics)
         or bool(_scores_fall(me, text, now_ms - 1, now_ms))
