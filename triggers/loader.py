@@ -25,7 +25,7 @@ from triggers.language.brand_document import read_brand
 from triggers.language.catalogue_document import read_catalogue
 from triggers.language.diagnostics import Diagnostic, InvalidRules, Report, SourceFile, in_publication
 from triggers.language.document_reader import DocumentReader
-from triggers.language.documents import BrandDocument, PolicyDocument, TriggerDocument
+from triggers.language.documents import BrandDocument, EndpointDocument, PolicyDocument, TriggerDocument
 from triggers.language.endpoint_document import read_endpoint
 from triggers.language.expressions import References
 from triggers.language.keys import KEYS_OF_KINDS, KINDS
@@ -56,6 +56,10 @@ class RuleFindings:
     """The rule set; None if there is a problem."""
     brands: Sequence[BrandDocument] = ()
     """The brands as far as they could be read."""
+    endpoints: Sequence[EndpointDocument] = ()
+    """The endpoints as far as they could be read."""
+    allowed: AbstractMapping[str, AllowComments] = field(default_factory=dict)
+    """What the comments of each file allow, by its path; it is left out here already."""
 
 
 @dataclass(slots=True)
@@ -83,21 +87,21 @@ class _Files:
 
     def policy_documents(self) -> list[PolicyDocument]:
         """The policies with where they are written."""
-        named = ((document.report, node, node.items.get("policy")) for document, node, _ in self.documents)
-        return [
-            PolicyDocument(report, node, self.policies[name.text])
-            for report, node, name in named
-            if isinstance(name, ScalarNode) and name.text in self.policies
-        ]
+        return [PolicyDocument(*each) for each in self._written("policy", self.policies)]
 
     def brand_documents(self) -> list[BrandDocument]:
         """The brands with where they are written."""
-        named = ((document.report, node, node.items.get("brand")) for document, node, _ in self.documents)
-        return [
-            BrandDocument(report, node, self.brands[name.text])
-            for report, node, name in named
-            if next(iter(node.items)) == "brand" and isinstance(name, ScalarNode) and name.text in self.brands
-        ]
+        return [BrandDocument(*each) for each in self._written("brand", self.brands)]
+
+    def endpoint_documents(self) -> list[EndpointDocument]:
+        """The endpoints with where they are written."""
+        return [EndpointDocument(*each) for each in self._written("endpoint", self.endpoints)]
+
+    def _written(self, kind: str, known: AbstractMapping[str, T]) -> Iterator[tuple[Report, MappingNode, T]]:
+        for document, node, _ in self.documents:
+            name = node.items[kind] if _kind(node) == kind else None
+            if isinstance(name, ScalarNode) and name.text in known:
+                yield document.report, node, known[name.text]
 
     def ruleset(self, pinned: AbstractMapping[Pin, Trigger] | None = None) -> RuleSet:
         """All of it as one set, with what occurrences keep of earlier texts."""
@@ -213,6 +217,8 @@ def inspect(
         costs([(document, node) for document, node, _ in found.documents]),
         rules,
         found.brand_documents(),
+        found.endpoint_documents(),
+        allowed,
     )
 
 

@@ -110,9 +110,7 @@ def _publish(
     from cli.manifests.publication import audit_manifest, plan_folder, publish
     from cli.manifests.secret_checks import require_secrets
 
-    for line in require_secrets(prepared.plan, environment.webhook_secrets):
-        if not options.as_json:
-            console.print(line, markup=False, soft_wrap=True)
+    require_secrets(prepared.plan, environment.webhook_secrets)
     asked = {"yes": options.yes, "dry_run": options.dry_run, "as_json": options.as_json}
     if not confirm_plan(prepared.plan, prepared.log, f"set {request.name}", command, **asked):
         return

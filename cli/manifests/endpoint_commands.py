@@ -36,7 +36,9 @@ class EndpointError(UserError):
 
 @app.command("list")
 def list_endpoints(instance: Instance = "main", as_json: AsJson = False) -> None:
-    """List the published endpoints with their hosts, and those that are suspended with the reason.
+    """List the published endpoints with their hosts, those that are suspended with the reason, and missing secrets.
+
+    A secret is missing if EBBTIDE_WEBHOOK_SECRETS does not have it on this machine: delivery may have it elsewhere.
 
     Example: `ebbtide endpoints list`
     """
@@ -45,17 +47,22 @@ def list_endpoints(instance: Instance = "main", as_json: AsJson = False) -> None
     from senders.queue.suspensions import url_hash
 
     environment = Environment.of(instance)
+    secrets = environment.webhook_secrets or set()
     manifest = current_manifest(environment.kafka)
     found = {each.endpoint: each for each in _on_ledger(environment, suspensions.read)}
     for endpoint in sorted(manifest.endpoints if manifest else [], key=lambda each: each.name):
         suspension = found.get(endpoint.name)
         if suspension is not None and suspension.url_hash != url_hash(endpoint.url):
             suspension = None
+        missing = [name for name in endpoint.secret_names if name not in secrets]
         if as_json:
-            print_json({"endpoint": endpoint.name, "host": endpoint.host, "suspended": _as_json(suspension)})
-        else:
-            state = "" if suspension is None else f": suspended {_words(suspension)}"
-            console.print(f"{endpoint.name} at {endpoint.host}{state}", markup=False, soft_wrap=True)
+            about = {"endpoint": endpoint.name, "host": endpoint.host}
+            print_json({**about, "suspended": _as_json(suspension), "missing_secrets": missing})
+            continue
+        state = "" if suspension is None else f": suspended {_words(suspension)}"
+        console.print(f"{endpoint.name} at {endpoint.host}{state}", markup=False, soft_wrap=True)
+        for name in missing:
+            console.print(f"  no secret {name} in EBBTIDE_WEBHOOK_SECRETS here", markup=False, soft_wrap=True)
 
 
 @app.command("lift")

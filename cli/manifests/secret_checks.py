@@ -13,25 +13,21 @@ class MissingSecret(UserError):
     """An endpoint names a secret that delivery does not have."""
 
 
-def require_secrets(plan: PublicationPlan, known: Collection[str] | None) -> list[str]:
+def require_secrets(plan: PublicationPlan, known: Collection[str] | None) -> None:
     """Raises MissingSecret if a new or changed endpoint names a secret that is not among those `known`.
 
-    Where this machine knows none (None), returns a line for each that delivery must have.
+    Where this machine knows none (None), delivery may have them: `check` warns.
     """
-    named = {secret: endpoint.name for endpoint in _changed(plan) for secret in reversed(endpoint.secret_names)}
-    missing = {secret: endpoint for secret, endpoint in named.items() if known is None or secret not in known}
     if known is None:
-        return [
-            f"endpoint {endpoint}: delivery needs the secret {secret} in {SETTING}, which is not known here"
-            for secret, endpoint in sorted(missing.items())
-        ]
+        return
+    named = {secret: endpoint.name for endpoint in _changed(plan) for secret in reversed(endpoint.secret_names)}
+    missing = {secret: endpoint for secret, endpoint in named.items() if secret not in known}
     if missing:
         secret, endpoint = min(missing.items())
         raise MissingSecret(
             f"endpoint {endpoint}: the secret {secret} is not in {SETTING}; "
             "add it to the settings of delivery, and here, then run this again"
         )
-    return []
 
 
 def _changed(plan: PublicationPlan) -> list[Endpoint]:

@@ -9,13 +9,14 @@ import orjson
 from rich.console import Console
 
 from cli.options import Format
-from cli.rules.brand_keys import missing_keys
+from cli.rules.delivery_secrets import missing_keys, missing_secrets
 from cli.rules.rule_files import CATALOGUES, PRIVACY
 from cli.rules.rule_folder import Folder, read_folder
 from schemas.wording import counted, nearest, quoted
 from senders.content.render import template_faults
 from senders.content.template_names import RequiredName, required_names
 from triggers.cel.cost import MAX_COST
+from triggers.checks.allow_comments import without_allowed
 from triggers.checks.costs import Cost
 from triggers.engine.fast_path import FastPath
 from triggers.language.catalogue_document import read_catalogue
@@ -106,7 +107,7 @@ def check_folder(folder: Folder, *, publishing: bool = False) -> CheckResult:
     """Checks what was read."""
     rules = inspect(folder.rules, folder.template_hashes(), folder.catalogues)
     files = [*folder.problems, *folder.passed_over, *unused_templates(folder, rules), *check_privacy(folder)]
-    files += missing_keys(rules.brands)
+    files += without_allowed([*missing_keys(rules.brands), *missing_secrets(rules.endpoints)], rules.allowed)
     diagnostics = sorted([*rules.diagnostics, *check_templates(folder, rules.triggers), *files])
     found = [*diagnostics, *rules.notes]
     return CheckResult(folder, in_publication(found) if publishing else found, rules.costs, event_paths(rules.rules))

@@ -180,10 +180,12 @@ class DeliveryWorker:
         return self._lanes.rests_for(line)
 
     def problems(self) -> list[str]:
-        """What a person should look at: routes, limits, and a shaping file that is not in force."""
-        refused = None if self._parts.reload is None else self._parts.reload.problem
+        """What a person should look at: routes, limits, a shaping file that is not in force, missing keys, endpoints."""
+        parts = self._parts
+        refused = None if parts.reload is None else parts.reload.problem
         of_file = [f"the old limits hold: {refused}"] if refused else []
-        return [*self._parts.routes.problems(), *self._driver.problems(), *of_file, *self._webhooks.problems()]
+        of_brands = parts.brands.problems(parts.mail_builder.signer, self._clock())
+        return [*parts.routes.problems(), *self._driver.problems(), *of_file, *of_brands, *self._webhooks.problems()]
 
     def suspended_endpoints(self) -> list[str]:
         """The endpoints that get no webhook now."""

@@ -89,6 +89,7 @@ CODES: dict[str, str] = {
     "template-invalid": "a template that cannot be used",
     "template-variable": "a variable that a template uses and `data` does not give",
     "missing-signing-key": "a brand's DKIM key that the settings of delivery on this machine do not name",
+    "missing-secret": "a secret of an endpoint that the settings of delivery on this machine do not have",
     "template-attribute": "a user's attribute that a template shows without testing whether it exists",
 }
 WARNINGS = frozenset(
@@ -97,7 +98,7 @@ WARNINGS = frozenset(
         *("score-as-attribute", "template-attribute", "allow", "plain-http"),
         *("unused-policy", "unused-definition", "event-never-given", "misspelt-purpose", "empty-file"),
         *("not-read", "unused-template", "unknown-template", "unaligned-domain", "missing-signing-key"),
-        "never-heard",
+        *("never-heard", "missing-secret"),
     }
 )
 """Codes of findings with which rules load all the same."""
@@ -119,9 +120,10 @@ BESIDE_RULES = frozenset(
         "template-variable",
         "template-attribute",
         "missing-signing-key",
+        "missing-secret",
     }
 )
-"""Codes that only `check` reports, from an event catalogue, templates and keys; loading ignores them."""
+"""Codes that only `check` reports, from an event catalogue, templates, keys and secrets; loading ignores them."""
 
 _EXCERPT_WIDTH = 120
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from schemas.brands import Brand
+from schemas.endpoints import Endpoint
 from triggers.language.diagnostics import Report
 from triggers.language.expressions import ExpressionUse
 from triggers.language.yaml_tree import MappingNode, SequenceNode
@@ -43,3 +44,15 @@ class BrandDocument(_Document):
     """One brand."""
 
     brand: Brand
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointDocument(_Document):
+    """One endpoint."""
+
+    endpoint: Endpoint
+
+    def secret_place(self, name: str) -> int:
+        """Where the document names a secret: the one that signs, or else the headers."""
+        signing = self.endpoint.secrets
+        return self.place("secrets", signing.index(name)) if name in signing else self.place("headers")

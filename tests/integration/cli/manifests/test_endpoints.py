@@ -63,10 +63,10 @@ def test_apply_refuses_an_endpoint_whose_secret_delivery_does_not_have(ebbtide, 
     assert "whsec_secret" not in wrong.stderr
 
 
-def test_where_no_secret_is_known_apply_says_which_delivery_needs_and_publishes(ebbtide, folder, servers):
+def test_where_no_secret_is_known_apply_warns_and_publishes(ebbtide, folder, servers):
     applied = ebbtide("apply", folder)
     assert applied.returncode == 0, applied.stderr
-    assert "delivery needs the secret crm-signing in EBBTIDE_WEBHOOK_SECRETS, which is not known here" in applied.stdout
+    assert "crm.yaml:8:10: warning: the settings here have no secret `crm-signing`" in applied.stdout
     manifest = current_manifest(servers.kafka)
     assert manifest is not None
     assert [(each.name, each.url, each.secrets) for each in manifest.endpoints] == [("crm", URL, ("crm-signing",))]
@@ -75,7 +75,7 @@ def test_where_no_secret_is_known_apply_says_which_delivery_needs_and_publishes(
 def test_a_suspension_is_listed_and_lifted_with_a_line_in_the_audit(ebbtide, folder, database_url):
     known = '{"crm-signing": "whsec_secret", "crm-token": "x"}'
     assert ebbtide("apply", folder, EBBTIDE_WEBHOOK_SECRETS=known).returncode == 0
-    assert ebbtide("endpoints", "list").stdout == "crm at crm.example\n"
+    assert ebbtide("endpoints", "list", EBBTIDE_WEBHOOK_SECRETS=known).stdout == "crm at crm.example\n"
     assert ebbtide("endpoints", "lift", "crm").returncode == 1
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(SUSPENDED.encode(), [url_hash(URL)])
@@ -92,8 +92,16 @@ def test_a_suspension_is_listed_and_lifted_with_a_line_in_the_audit(ebbtide, fol
         assert (entry["who"], entry["subject"], entry["after"]) == ("ada", "endpoint crm", {"reason": "they are back"})
 
 
-def test_a_suspension_of_another_url_is_none(ebbtide, folder, database_url):
+def test_a_suspension_of_another_url_is_none_and_missing_secrets_are_listed(ebbtide, folder, database_url):
     assert ebbtide("apply", folder).returncode == 0
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(SUSPENDED.encode(), [url_hash("https://elsewhere.example/")])
-    assert ebbtide("endpoints", "list").stdout == "crm at crm.example\n"
+    some = '{"crm-signing": "whsec_secret"}'
+    lacking = "crm at crm.example\n  no secret crm-token in EBBTIDE_WEBHOOK_SECRETS here\n"
+    assert ebbtide("endpoints", "list", EBBTIDE_WEBHOOK_SECRETS=some).stdout == lacking
+    assert json.loads(ebbtide("endpoints", "list", "--json").stdout) == {
+        "endpoint": "crm",
+        "host": "crm.example",
+        "suspended": None,
+        "missing_secrets": ["crm-signing", "crm-token"],
+    }
