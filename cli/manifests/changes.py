@@ -129,10 +129,16 @@ def summary(found: Iterable[RuleChange]) -> str:
 
 def manifest_changes(log: RuleLog) -> Iterator[tuple[Manifest, list[RuleChange] | None, bool]]:
     """Each manifest that is kept, with what it changed, and whether its texts are. The changes are None if they cannot
-    be known: it is the oldest one, or texts are gone."""
-    before = None
+    be known: texts are gone, or it is the oldest one and others came before it."""
+    before = {} if log.manifests and _is_first(log.manifests[0]) else None
     for manifest in log.manifests:
         whole = all(text in log.texts for text in manifest.texts)
         now = items(log, log.files(manifest)) if whole else None
         yield manifest, changes(before, now) if before is not None and now is not None else None, whole
         before = now
+
+
+def _is_first(manifest: Manifest) -> bool:
+    """Whether no rules were in force before it: each file is new in it, and it replaced no text."""
+    files = manifest.files
+    return bool(files) and not manifest.pinned and all(file.since == manifest.number for file in files)

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
-import orjson
 import typer
 
 from cli.environment import Environment
 from cli.options import EXIT_FAILED, AsJson, Instance, console, print_json
+from schemas.wording import counted
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -30,13 +30,14 @@ def audit(
 ) -> None:
     """List who changed what, by commands and pages, the newest last; --json prints all of it, one change a line.
 
-    Each change has what was before and after. People who get mail stand in it by keyed hashes alone. `verify` shows
-    whether a row was changed or is missing.
+    Each change has the values that differ, before and after. People who get mail stand in it by keyed hashes alone.
+    `verify` shows whether a row was changed or is missing.
 
     Examples: `ebbtide audit --since 7d --who ada`, `ebbtide audit --what keys --json`, `ebbtide audit verify`
     """
     if context.invoked_subcommand is not None:
         return
+    from cli.operations import audit_text
     from cli.operations.dead_letters import moment
     from cli.operations.publish import now
     from infra.postgres import audit as table
@@ -50,9 +51,10 @@ def audit(
             print_json(each)
         return
     for each in found[-SHOWN:]:
-        console.print(_line(each), markup=False, soft_wrap=True)
+        for line in audit_text.lines(each):
+            console.print(line, markup=False, soft_wrap=True)
     more = f"; only the {SHOWN} newest, --json prints all" if len(found) > SHOWN else ""
-    console.print(f"{min(len(found), SHOWN)} changes{more}")
+    console.print(f"{counted(min(len(found), SHOWN), 'change')}{more}")
 
 
 @app.command("verify")
@@ -107,10 +109,3 @@ def _hash_of(connection: "Connection[Any]", instance: str, user: str) -> str:
     hasher = PersonHasher(Environment.of(instance).erasure_key.encode())
     require_key(connection, hasher)
     return hasher(user).hex()
-
-
-def _line(entry: dict[str, Any]) -> str:
-    """A change on one line."""
-    values = [f"{name} {orjson.dumps(entry[name]).decode()}" for name in ("before", "after") if entry[name] is not None]
-    head = f"{entry['at'][:19].replace('T', ' ')}  {entry['number']:>5}  {entry['who']}  {entry['what']}"
-    return "  ".join([head, entry["subject"], *values])

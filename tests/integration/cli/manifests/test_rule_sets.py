@@ -319,7 +319,7 @@ def test_history_says_what_each_manifest_changed_and_rollback_goes_back(kafka: s
     assert loaded(kafka) == ["a", "b"]
     lines = ebbtide(kafka, "rules", "history").stdout.splitlines()
     assert [line.split()[3:] for line in lines[1:4]] == [
-        ["bob", "the", "oldest", "kept"],
+        ["bob", "3", "added"],
         ["ada", "1", "removed"],
         ["eve", "1", "added;", "restores", "manifest", "1"],
     ]

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 from drivers.command_line import Done, ebbtide
 from drivers.running_senders import free_port, have_topics
+from drivers.whole_pipeline import new_topics
 
 from cli.auditing import NumberedChange, audit_numbered, audited
 from cli.environment import Environment
@@ -103,6 +105,35 @@ def test_a_switch_and_the_one_before_it_are_in_the_audit(world):
         True,
         False,
     )
+
+
+@pytest.fixture
+def without_rules(world: AuditWorld, monkeypatch: pytest.MonkeyPatch, topic_prefix: str) -> Iterator[AuditWorld]:
+    """The same world, before the first `apply`."""
+    monkeypatch.setenv("EBBTIDE_STREAMS_GROUP", f"{topic_prefix}streams")
+    new_topics(world.kafka)
+    yield world
+    new_topics(world.kafka)
+
+
+def test_the_first_manifest_is_in_the_audit_with_all_that_it_adds(without_rules: AuditWorld, tmp_path: Path):
+    world, rule = without_rules, tmp_path / "hello.yaml"
+    rule.write_text("trigger: hello\npurpose: marketing\nmode: shadow\non: ping\nsend: hi\n")
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "hi.liquid").write_text("---\nsubject: s\n---\nx\n--- text ---\nx\n")
+    assert world.ebbtide("apply", tmp_path, "--by", "ada").returncode == 0
+    rule.write_text(rule.read_text().replace("mode: shadow\n", ""))
+    assert world.ebbtide("apply", tmp_path, "--by", "bob").returncode == 0
+
+    first, second = world.entries("--what", "rules")
+    assert [(each["what"], each["kind"], each["name"]) for each in first["after"]["changes"]] == [
+        ("added", "trigger", "hello"),
+        ("added", "template", "hi"),
+    ]
+    assert [each["what"] for each in second["after"]["changes"]] == ["changed"]
+    shown = world.ebbtide("audit", "--what", "rules").stdout
+    assert "ada  rules  manifest 1\n    after   rules 1\n    added trigger hello in the set default: mode shadow\n" in shown
+    assert "    changed trigger hello in the set default: mode shadow → live\n2 changes\n" in shown
 
 
 def test_a_switch_is_made_although_the_database_is_away_and_is_added_by_the_next_one(world):
