@@ -43,7 +43,9 @@ from cli.rules import eval_command, rule_commands
 
 app = typer.Typer(
     name="ebbtide",
-    help="Behavioural email triggers on an event stream.",
+    help="""Behavioural email triggers on an event stream.
+
+Examples: `ebbtide demo`, `ebbtide new hello --like welcome-journey --in mine`, `ebbtide check mine`""",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -16,6 +16,8 @@ def demo(
     """Run the whole pipeline on real servers and a real purchase log, then balance the books.
 
     Exits with 1 if they do not balance.
+
+    Examples: `ebbtide demo`, `ebbtide demo --seed 7 --keep`
     """
     from cli.demo.main import run_demo
 

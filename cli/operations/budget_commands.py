@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from senders.queue.held_commands import BudgetStatus, HeldCommands
 
 PANEL = "Kill switch"
-app = typer.Typer(help="What budgets have let through, and what they hold.")
+app = typer.Typer()
 
 Name = Annotated[str, typer.Argument(help="The budget: trigger/NAME or policy/NAME.", show_default=False)]
 Most = Annotated[int | None, typer.Option("--most", min=1, help="At most so many, the oldest first; default: all.")]

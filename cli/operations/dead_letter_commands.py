@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from cli.operations.replay import PlannedReplay
     from schemas.deadletters import DeadLetter
 
-app = typer.Typer(help="List, show and replay records that could not be read or processed.", no_args_is_help=True)
+HELP = """List, show and replay records that could not be read or processed.
+
+Examples: `ebbtide dead-letters list`, `ebbtide dead-letters replay --cause rule_error`"""
+app = typer.Typer(help=HELP, no_args_is_help=True)
 
 SHOWN = 50
 """Lines of a plan that are printed as text; --json prints all."""

@@ -7,7 +7,10 @@ import typer
 from cli.environment import Environment
 from cli.options import Instance, console
 
-app = typer.Typer(help="Publish an event or a profile by hand, to try things out.", no_args_is_help=True)
+HELP = """Publish an event or a profile by hand, to try things out.
+
+Example: `ebbtide publish event '{"type": "product_viewed", "user_id": "u1"}'`"""
+app = typer.Typer(help=HELP, no_args_is_help=True)
 
 
 @app.command("event")

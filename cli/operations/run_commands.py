@@ -16,7 +16,10 @@ Slot = Annotated[
     typer.Option(min=0, max=94, help="Run only this worker, unsupervised; no two workers may have the same slot."),
 ]
 
-app = typer.Typer(help="Run a part in the foreground; Ctrl-C stops it cleanly.", no_args_is_help=True)
+HELP = """Run a part in the foreground; Ctrl-C stops it cleanly.
+
+Examples: `ebbtide run streams --workers 2`, `ebbtide run senders`"""
+app = typer.Typer(help=HELP, no_args_is_help=True)
 
 
 @app.command("streams")
@@ -32,6 +35,8 @@ def run_streams(
     A supervisor starts them, and restarts each that ends. Ctrl-C stops all in order, a second one kills them. SIGHUP,
     or `ebbtide streams restart`, restarts one after the other. If something else supervises, such as systemd, give
     each worker its --slot instead.
+
+    Examples: `ebbtide run streams`, `ebbtide run streams --workers 4`, `ebbtide run streams --slot 0`
     """
     from cli.running import run_streams_worker
 
@@ -51,6 +56,8 @@ def run_senders(
     each worker its --slot instead.
 
     Exits with 1 if Kafka does not answer at the start: start it again later.
+
+    Examples: `ebbtide run senders`, `ebbtide run senders --workers 2`
     """
     from cli.running import run_senders_worker
 
@@ -69,6 +76,8 @@ def run_bounces(
     which share the port, and restarts each that ends.
 
     Exits with 1 if Kafka does not answer at the start: start it again later.
+
+    Example: `ebbtide run bounces`
     """
     from cli.running import run_bounces_worker
 
@@ -92,6 +101,8 @@ def run_web(
     What calls and recipients change of profiles is published by `ebbtide run profiles`: run that too.
 
     Exits with 1 if Kafka does not answer at the start: start it again later.
+
+    Examples: `ebbtide run web`, `ebbtide run web --workers 2`
     """
     from cli.running import run_web_worker
 
@@ -160,7 +171,10 @@ def run_sink(
     directory: Annotated[Path | None, typer.Option(help="Where accepted mails are kept.")] = None,
     instance: Instance = "main",
 ) -> None:
-    """Run the SMTP sink: it accepts and keeps every mail, and delivers none."""
+    """Run the SMTP sink: it accepts and keeps every mail, and delivers none.
+
+    Example: `ebbtide run sink --directory mails`
+    """
     from cli.running import run_sink_server
 
     environment = Environment.of(instance)

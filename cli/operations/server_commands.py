@@ -41,13 +41,19 @@ def up(instance: Instance = "main", engine: EngineName = None) -> None:
 
 
 def down(instance: Instance = "main", engine: EngineName = None) -> None:
-    """Stop the local servers. Their data stays."""
+    """Stop the local servers. Their data stays.
+
+    Example: `ebbtide down`
+    """
     stopped = engine_of(instance, engine)[1].down()
     console.print(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
 
 
 def status(instance: Instance = "main", engine: EngineName = None, as_json: AsJson = False) -> None:
-    """Show the servers and their addresses. Exits with 1 if a server is not running."""
+    """Show the servers and their addresses. Exits with 1 if a server is not running.
+
+    Examples: `ebbtide status`, `ebbtide status --json`
+    """
     environment, chosen = engine_of(instance, engine)
     found = chosen.status()
     if as_json:
@@ -71,7 +77,10 @@ def logs(
     lines: Annotated[int, typer.Option("-n", min=1, help="Lines of each log.")] = 50,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Print new lines until Ctrl-C.")] = False,
 ) -> None:
-    """Show the servers' logs."""
+    """Show the servers' logs.
+
+    Examples: `ebbtide logs -n 200`, `ebbtide logs --follow`
+    """
     for line in engine_of(instance, engine)[1].logs(lines, follow):
         console.print(line, markup=False, soft_wrap=True)
 
@@ -106,7 +115,10 @@ def psql(
 
 
 def migrate(instance: Instance = "main") -> None:
-    """Bring the tables up to date, in both databases if the ledger has its own (EBBTIDE_LEDGER_URL)."""
+    """Bring the tables up to date, in both databases if the ledger has its own (EBBTIDE_LEDGER_URL).
+
+    Example: `ebbtide migrate`
+    """
     from infra.postgres.migrate import migrate_both
 
     environment = Environment.of(instance)
@@ -119,7 +131,10 @@ def topics(
     partitions: Annotated[int, typer.Option(min=1, help="Partitions of each user-keyed topic.")] = 16,
     replication: Annotated[int, typer.Option(min=1, help="Copies of each partition.")] = 1,
 ) -> None:
-    """Create the missing topics. Fails if a topic has another partition count."""
+    """Create the missing topics. Fails if a topic has another partition count.
+
+    Example: `ebbtide topics --partitions 128 --replication 3`
+    """
     from infra.kafka.topic_setup import ensure_topics
 
     made = ensure_topics(Environment.of(instance).kafka, partitions, replication)

@@ -16,7 +16,10 @@ from schemas.errors import UserError
 if TYPE_CHECKING:
     from infra.local.sink_mails import ReceivedMail
 
-app = typer.Typer(help="List and show the mails that the local sink received.", no_args_is_help=True)
+HELP = """List and show the mails that the local sink received.
+
+Examples: `ebbtide sink list`, `ebbtide sink show 3`"""
+app = typer.Typer(help=HELP, no_args_is_help=True)
 
 Directory = Annotated[Path | None, typer.Option("--directory", help="The folder of the sink.")]
 To = Annotated[str | None, typer.Option("--to", help="Only mails to this address.")]

@@ -13,16 +13,19 @@ from infra.service.worker_registry import WorkerKind
 if TYPE_CHECKING:
     from cli.operations.queue_ages import SpacedCount
 
-streams_app = typer.Typer(
-    help="Look at the stream workers, and restart them one after the other.", no_args_is_help=True
-)
-senders_app = typer.Typer(
-    help="Look at the delivery workers, and restart them one after the other.", no_args_is_help=True
-)
-web_app = typer.Typer(help="Look at the HTTP processes, and restart them one after the other.", no_args_is_help=True)
-profiles_app = typer.Typer(
-    help="Look at the profile workers, and restart them one after the other.", no_args_is_help=True
-)
+
+def _group(name: str, workers: str) -> typer.Typer:
+    """The group of commands about workers of one kind."""
+    text = f"""Look at the {workers}, and restart them one after the other.
+
+Examples: `ebbtide {name} status`, `ebbtide {name} restart`"""
+    return typer.Typer(help=text, no_args_is_help=True)
+
+
+streams_app = _group("streams", "stream workers")
+senders_app = _group("senders", "delivery workers")
+web_app = _group("web", "HTTP processes")
+profiles_app = _group("profiles", "profile workers")
 
 
 @streams_app.command("status")
@@ -30,6 +33,8 @@ def streams_status(instance: Instance = "main", as_json: AsJson = False) -> None
     """Show the stream workers and each partition's lag, rate, state and timers.
 
     Exits with 1 if a worker is missing, or if none runs.
+
+    Examples: `ebbtide streams status`, `ebbtide streams status --json`
     """
     _status(instance, STREAMS, as_json)
 
@@ -39,6 +44,8 @@ def streams_restart(instance: Instance = "main") -> None:
     """Restart the stream workers one after the other, each when the one before is ready again.
 
     Exits with 1 if a worker does not become ready; the workers after it are not restarted.
+
+    Example: `ebbtide streams restart`
     """
     _restart(instance, STREAMS)
 
@@ -78,6 +85,8 @@ def senders_restart(instance: Instance = "main") -> None:
     """Restart the delivery workers one after the other, each when the one before is ready again.
 
     Exits with 1 if a worker does not become ready; the workers after it are not restarted.
+
+    Example: `ebbtide senders restart`
     """
     _restart(instance, SENDERS)
 
@@ -87,6 +96,8 @@ def web_status(instance: Instance = "main", as_json: AsJson = False) -> None:
     """Show the HTTP processes, and what waits in each.
 
     Exits with 1 if a process is missing, or if none runs.
+
+    Examples: `ebbtide web status`, `ebbtide web status --json`
     """
     _status(instance, WEB, as_json)
 
@@ -96,6 +107,8 @@ def web_restart(instance: Instance = "main") -> None:
     """Restart the HTTP processes one after the other, each when the one before is ready again. No request is lost.
 
     Exits with 1 if a process does not become ready; the processes after it are not restarted.
+
+    Example: `ebbtide web restart`
     """
     _restart(instance, WEB)
 
@@ -105,6 +118,8 @@ def profiles_status(instance: Instance = "main", as_json: AsJson = False) -> Non
     """Show the profile workers, what waits to be published, and how far their readers are behind.
 
     Exits with 1 if a worker is missing, or if none runs.
+
+    Examples: `ebbtide profiles status`, `ebbtide profiles status --json`
     """
     _status(instance, PUBLICATION, as_json)
 
@@ -114,6 +129,8 @@ def profiles_restart(instance: Instance = "main") -> None:
     """Restart the profile workers one after the other, each when the one before is ready again.
 
     Exits with 1 if a worker does not become ready; the workers after it are not restarted.
+
+    Example: `ebbtide profiles restart`
     """
     _restart(instance, PUBLICATION)
 

@@ -8,13 +8,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from drivers.command_line import Done
 from drivers.running_senders import free_port
 
 from cli.errors import one_line
-from cli.main import main
+from cli.main import command_line, main
 from schemas.errors import UserError
 from schemas.topics import TOPICS
 
@@ -165,8 +166,17 @@ def test_an_error_that_a_person_can_act_on_is_its_own_line_and_a_defect_is_none(
     assert one_line(ValueError("a defect")) is None
 
 
-def test_help_shows_an_example(ebbtide):
-    assert "ebbtide check examples" in ebbtide("check", "--help").stdout
+def commands(group: Any, name: str = "ebbtide") -> Iterator[tuple[str, Any]]:
+    """Each command and each group of commands, with what a person types."""
+    yield name, group
+    for each, command in getattr(group, "commands", {}).items():
+        yield from commands(command, f"{name} {each}")
+
+
+@pytest.mark.parametrize(("name", "command"), [pytest.param(*each, id=each[0]) for each in commands(command_line)])
+def test_the_help_of_each_command_ends_with_an_example_of_it(name, command):
+    *_, examples = command.help.strip().split("Example")
+    assert f"`{name}" in examples, command.help
 
 
 def test_a_server_that_takes_connections_and_says_nothing_is_away_within_seconds():

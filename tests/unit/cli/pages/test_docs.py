@@ -147,11 +147,6 @@ def test_every_command_that_it_names_is_there() -> None:
     assert named <= set(COMMANDS)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_shows_an_example_of_itself(name: str) -> None:
-    assert f"Example: `ebbtide {name}" in (COMMANDS[name].__doc__ or "")
-
-
 def test_a_stale_page_is_an_error_and_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     (tmp_path / PAGE).write_text("old")
