@@ -22,10 +22,9 @@ EXIT_USAGE = 2
 
 
 class Format(StrEnum):
-    """How findings are printed: for people, for programs, or as GitHub annotations."""
+    """How findings are printed for people: as text, or for GitHub. Programs ask for JSON by --json."""
 
     TEXT = "text"
-    JSON = "json"
     GITHUB = "github"
 
 
@@ -40,6 +39,7 @@ Instance = Annotated[
 ]
 EngineName = Annotated[str | None, typer.Option("--engine", help="How the servers run: native (default) or compose.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Shown = Annotated[Format, typer.Option("--format", help="Print text, or annotations of a pull request on GitHub.")]
 
 
 def print_json(value: object) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from cli.environment import Environment
 from cli.manifests.plan_text import By, DryRun, Yes, confirm_plan, print_published, set_name
-from cli.options import EXIT_FAILED, AsJson, Format, Instance, console, login
+from cli.options import EXIT_FAILED, AsJson, Format, Instance, console, login, print_json
 
 if TYPE_CHECKING:
     from cli.manifests.preparation import PreparedSet, SetRequest
@@ -85,7 +85,7 @@ def apply(
             prepared = prepare(environment.kafka, paths, events, request)
             command = request.command("apply", paths)
     except RefusedSet as refused:
-        refuse_set(refused.checked, Format.JSON if as_json else Format.TEXT)
+        refuse_set(refused.checked, as_json=as_json)
     if not as_json:
         show_checked(prepared.checked)
     _publish(environment, prepared, request, command, options)
@@ -122,12 +122,15 @@ def _publish(
     print_published(prepared.plan, prepared.log, manifest.number, options.as_json)
 
 
-def refuse_set(checked: "CheckResult", form: Format) -> NoReturn:
+def refuse_set(checked: "CheckResult", form: Format = Format.TEXT, *, as_json: bool) -> NoReturn:
     """Prints the problems and exits with 1."""
     from cli.rules import checking
 
-    checking.show(console, checked, form)
-    if form is Format.TEXT and checked.breaks_other_sets:
+    if as_json:
+        print_json(checking.as_json(checked))
+    else:
+        checking.show(console, checked, form)
+    if form is Format.TEXT and not as_json and checked.breaks_other_sets:
         console.print("nothing was published: this set and the other sets do not load together", soft_wrap=True)
     raise typer.Exit(EXIT_FAILED)
 

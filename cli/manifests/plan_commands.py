@@ -34,7 +34,7 @@ Out = Annotated[
     Path | None,
     typer.Option("--out", help="Save the plan; `ebbtide apply FILE` publishes exactly that.", dir_okay=False),
 ]
-Shown = Annotated[Format, typer.Option("--format", help="The output format; github is Markdown for a pull request.")]
+Shown = Annotated[Format, typer.Option("--format", help="Print text, or Markdown for a pull request on GitHub.")]
 LooksAtRunning = Annotated[
     bool,
     typer.Option("--running/--no-running", help="Count the running occurrences that it touches, from their states."),
@@ -79,7 +79,6 @@ def plan(
     from cli.manifests.preparation import RefusedSet, SetRequest, prepare
     from cli.manifests.saved_plan import require_plan_name, saved_plan, write_plan
 
-    form = Format.JSON if as_json else form
     catalogue, past = history_files(events or [], since, profiles, outcomes, zone)
     if out is not None:
         require_plan_name(out)
@@ -89,8 +88,8 @@ def plan(
     try:
         prepared = prepare(environment.kafka, paths, catalogue, request)
     except RefusedSet as refused:
-        refuse_set(refused.checked, form)
-    if form is Format.TEXT:
+        refuse_set(refused.checked, form, as_json=as_json)
+    if form is Format.TEXT and not as_json:
         show_checked(prepared.checked)
     touched = _touched(environment, prepared) if running else None
     effect = effect_of(environment, prepared, past, since, zone)
@@ -98,7 +97,10 @@ def plan(
     if effect is not None and html is not None:
         write_page(html, view, effect)
         say_written(html)
-    _show(view, form)
+    if as_json:
+        print_json(view.as_json())
+    else:
+        _show(view, form)
     if out is not None:
         now, who = datetime.now(UTC), by or login()
         folder = prepared.checked.folder
@@ -129,9 +131,7 @@ def _touched(environment: Environment, prepared: "PreparedSet") -> "list[Touched
 def _show(view: "PlanView", form: Format) -> None:
     from cli.manifests.effect_text import show_effect
 
-    if form is Format.JSON:
-        print_json(view.as_json())
-    elif form is Format.GITHUB:
+    if form is Format.GITHUB:
         for line in view.markdown():
             typer.echo(line)
     else:

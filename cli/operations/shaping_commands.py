@@ -1,6 +1,7 @@
 """`ebbtide senders check`, `resolve` and `simulate`: what a shaping file says, what is wrong with it, what it does."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +9,7 @@ import typer
 
 from cli.environment import Environment
 from cli.operations.bounce_commands import reclassified, show_differences
-from cli.options import EXIT_FAILED, AsJson, Format, Instance, console, duration_of, print_json
+from cli.options import EXIT_FAILED, AsJson, Format, Instance, Shown, console, duration_of, print_json
 
 ShapingPath = Annotated[
     Path | None,
@@ -20,7 +21,8 @@ ShapingPath = Annotated[
 
 def check(
     file: Annotated[Path, typer.Argument(help="The shaping file.", show_default=False)],
-    form: Annotated[Format, typer.Option("--format", help="The output format.")] = Format.TEXT,
+    form: Shown = Format.TEXT,
+    as_json: AsJson = False,
 ) -> None:
     """Check a shaping file, and print every mistake as file:line:column.
 
@@ -32,7 +34,10 @@ def check(
     from cli.operations import shaping_view
 
     findings, refused = shaping_view.check(file)
-    shaping_view.show_findings(console, file, findings, form)
+    if as_json:
+        print_json([asdict(each) for each in findings])
+    else:
+        shaping_view.show_findings(console, file, findings, form)
     raise typer.Exit(EXIT_FAILED if refused else 0)
 
 

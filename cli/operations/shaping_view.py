@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from rich.console import Console
 
 from cli.columns import aligned
 from cli.environment import Environment
-from cli.options import Format, print_json
+from cli.options import Format
 from schemas.addresses import ascii_domain
 from schemas.errors import UserError
 from schemas.wording import counted, nearest
@@ -38,9 +38,6 @@ def check(path: Path) -> tuple[list[ShapingFinding], bool]:
 
 def show_findings(console: Console, path: Path, findings: Sequence[ShapingFinding], form: Format) -> None:
     """Prints findings, and their number as text."""
-    if form is Format.JSON:
-        print_json([asdict(each) for each in findings])
-        return
     for each in findings:
         if form is Format.GITHUB:
             console.file.write(

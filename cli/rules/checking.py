@@ -1,11 +1,10 @@
-"""`ebbtide check`: all findings in a folder of rules and templates, as text, JSON or GitHub annotations."""
+"""`ebbtide check`: all findings in a folder of rules and templates, as text, GitHub annotations or JSON."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import orjson
 from rich.console import Console
 
 from cli.options import Format
@@ -168,9 +167,7 @@ def _check_data(report: Report | None, needed: list[RequiredName], trigger: Trig
 
 def show(console: Console, checked: CheckResult, form: Format, *, costs: bool = False) -> None:
     """Prints the findings in one of the formats. As text, `costs` adds costs of expressions and paths of events."""
-    if form is Format.JSON:
-        console.file.write(orjson.dumps(as_json(checked), option=orjson.OPT_INDENT_2).decode() + "\n")
-    elif form is Format.GITHUB:
+    if form is Format.GITHUB:
         for each in summarised(checked.found):
             console.file.write(annotation(each) + "\n")
     else:
@@ -211,7 +208,7 @@ def summarised(found: Iterable[Diagnostic]) -> list[Diagnostic]:
 
 def _one_note(notes: Sequence[Diagnostic]) -> Diagnostic:
     names = [each.rule for each in notes]
-    more = f" and {len(names) - MAX_NAMES} more; --format json lists them" if len(names) > MAX_NAMES else ""
+    more = f" and {len(names) - MAX_NAMES} more; --json lists them" if len(names) > MAX_NAMES else ""
     settled = "beyond their `settle`, " if not notes[0].hint else ""
     message = f"{counted(len(names), 'rule')}: {settled}an event that arrives late can change the answer: "
     return replace(notes[0], message=f"{message}{', '.join(names[:MAX_NAMES])}{more}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.environment import Environment
-from cli.options import EXIT_FAILED, AsJson, Format, Instance, console, print_json, say_written
+from cli.options import EXIT_FAILED, AsJson, Format, Instance, Shown, console, print_json, say_written
 from cli.rules.fact_options import EventFile, InSegments, OccurrenceFile, UserFile
 from cli.rules.new_rule import StarterKind
 from schemas.wording import closest
@@ -37,20 +37,24 @@ BrandName = Annotated[
 def check(
     paths: Paths,
     events: Catalogue = None,
-    form: Annotated[Format, typer.Option("--format", help="The output format.")] = Format.TEXT,
+    form: Shown = Format.TEXT,
     costs: Annotated[bool, typer.Option("--costs", help="Also print costs of expressions, and fast events.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check rule files and templates, and print every problem as file:line:column.
 
     Exits with 1 if there is a problem; warnings and notes do not count. With an event catalogue, events and their
     properties are checked too. A step of --costs takes about a tenth of a microsecond; JSON always has the costs.
 
-    Example: `ebbtide check examples`
+    Examples: `ebbtide check examples`, `ebbtide check examples --json`
     """
     from cli.rules import checking
 
     checked = checking.check_paths(paths, events)
-    checking.show(console, checked, form, costs=costs)
+    if as_json:
+        print_json(checking.as_json(checked))
+    else:
+        checking.show(console, checked, form, costs=costs)
     raise typer.Exit(EXIT_FAILED if checked.wrong else 0)
 
 

@@ -30,7 +30,7 @@ def test_check_prints_each_mistake_and_fails(wrong: Path) -> None:
 
 
 def test_check_gives_the_same_as_json(wrong: Path) -> None:
-    [found] = json.loads(ebbtide("senders", "check", wrong, "--format", "json").stdout)
+    [found] = json.loads(ebbtide("senders", "check", wrong, "--json").stdout)
 
     assert (found["line"], found["column"], found["severity"]) == (2, 1, "error")
 

@@ -193,7 +193,7 @@ def test_a_rule_file_that_is_not_utf_8_is_named(folder: Path) -> None:
 
 
 def test_json_has_every_finding_with_its_place_and_severity() -> None:
-    code, out = run("check", "--format", "json", BAD_EVENTS / "unknown-event.yaml")
+    code, out = run("check", "--json", BAD_EVENTS / "unknown-event.yaml")
     output = json.loads(out)
     assert code == 1
     assert (output["rule_files"], output["errors"], output["warnings"]) == (1, 3, 1)
@@ -231,7 +231,7 @@ def test_each_line_says_whether_it_is_an_error_a_warning_or_a_note_and_the_last_
     text = [line.split(": ")[1] for line in out.splitlines() if line.startswith(str(folder))]
     assert (code, text) == (1, ["error", "error", "warning", "note"])
     assert out.splitlines()[-1] == "1 rule file, 1 template: 2 errors, 1 warning, 1 note"
-    output = json.loads(run("check", "--format", "json", folder)[1])
+    output = json.loads(run("check", "--json", folder)[1])
     assert (output["errors"], output["warnings"], output["notes"]) == (2, 1, 1)
 
 
@@ -270,7 +270,7 @@ def test_the_cost_of_each_document_is_printed_on_request(folder: Path) -> None:
         f"trigger t: at most 6 steps in 2 expressions; the most expensive has 4 of 20,000, at {folder}/rule.yaml:3:26",
         f"score s: at most 1 step in 1 expression; the most expensive has 1 of 20,000, at {folder}/rule.yaml:9:28",
     ]
-    output = json.loads(run("check", "--format", "json", folder)[1])
+    output = json.loads(run("check", "--json", folder)[1])
     assert output["cost_limit"] == 20_000
     assert output["costs"][0] == {
         **{"document": "trigger t", "path": f"{folder}/rule.yaml", "line": 3, "column": 26},
@@ -291,7 +291,7 @@ def test_costs_name_the_events_that_take_the_fast_path(folder: Path) -> None:
         "general path: ping, because trigger t begins with each",
         "general path: stop, because `unless` of trigger t reads it",
     ]
-    events = json.loads(run("check", "--format", "json", folder)[1])["events"]
+    events = json.loads(run("check", "--json", folder)[1])["events"]
     assert events[1] == {"event": "pong", "path": "fast", "reason": ""}
 
 

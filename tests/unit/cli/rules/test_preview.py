@@ -345,7 +345,7 @@ def test_check_finds_the_template_of_each_brand_and_says_which_key_is_missing(
     branded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = branded.parents[2]
-    found = json.loads(run("check", folder, "--format", "json").stdout)["findings"]
+    found = json.loads(run("check", folder, "--json").stdout)["findings"]
     assert [each["code"] for each in found if each["severity"] == "error"] == []
     told = [(each["code"], each["message"]) for each in found if each["code"] != "unused-definition"]
     assert ("unused-template", "no rule sends the template `thanks`") in told
