@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import typer
 
 from cli.environment import Environment
+from infra.postgres.error_words import outage_words
 from schemas.errors import UserError
 
 if TYPE_CHECKING:
@@ -116,7 +117,6 @@ def _transaction(environment: Environment) -> "Iterator[Connection[Any]]":
     except MigrationError as error:
         raise AuditAway(str(error)) from None
     except psycopg.OperationalError as error:
-        first = str(error).strip().splitlines()[0]
         raise AuditAway(
-            f"its database does not answer ({first}); `make status` shows what runs, `make up` starts it"
+            f"its database does not answer ({outage_words(error)}); `make status` shows what runs, `make up` starts it"
         ) from None

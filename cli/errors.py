@@ -7,7 +7,9 @@ import sys
 from typing import Any, NoReturn
 
 from cli.options import EXIT_USAGE
+from infra.postgres.error_words import outage_words
 from schemas.errors import UserError
+from schemas.mistakes import mistake_words
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -29,8 +31,7 @@ def one_line(error: Exception) -> str | None:
     if "cimpl.KafkaException" in names:
         return f"Kafka does not answer ({error.args[0].str()}); `make status` shows what runs, `make up` starts it"
     if names & {"psycopg.OperationalError", "psycopg.errors.IdleInTransactionSessionTimeout"}:
-        first = str(error).strip().splitlines()[0]
-        return f"TimescaleDB does not answer ({first}); `make status` shows what runs, `make up` starts it"
+        return f"TimescaleDB does not answer ({outage_words(error)}); `make status` shows what runs, `make up` starts it"
     return _wrong_setting(error, names)
 
 
@@ -41,7 +42,7 @@ def _wrong_setting(error: Any, names: set[str]) -> str | None:
     if "pydantic_core._pydantic_core.ValidationError" not in names or not error.title.endswith("Settings"):
         return None
     wrong = error.errors(include_input=False)[0]
-    message = str(wrong["msg"]).removeprefix("Value error, ")
+    message = mistake_words(wrong)
     if not wrong["loc"]:  # about several settings; it names them
         return message
     return f"setting EBBTIDE_{'_'.join(map(str, wrong['loc'])).upper()}: {message}"

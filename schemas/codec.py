@@ -10,6 +10,7 @@ from murmurhash2 import murmurhash2
 from pydantic import BaseModel, ValidationError
 
 from schemas.bounds import TOO_DEEP, problems
+from schemas.mistakes import mistakes
 from schemas.vocabulary import DeadLetterCause
 
 M = TypeVar("M", bound=BaseModel)
@@ -70,10 +71,7 @@ def validate(model: type[M], data: Any) -> M:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        found = {
-            ".".join(map(str, each["loc"])): each["msg"].removeprefix("Value error, ")
-            for each in error.errors(include_input=False)
-        }
+        found = mistakes(error)
     # Outside of `except`: as the context of a kept DecodeError, pydantic's error would keep the frames of all callers
     # for good, because the garbage collector cannot look into it.
     raise _invalid({place or "record": problem for place, problem in found.items()})

@@ -12,6 +12,7 @@ from cli.analytics.methods import METHODS, UnfitSetting
 from cli.analytics.questions import Question
 from cli.analytics.role import OPTIONS, ROLE
 from cli.analytics.tables import AnswerTable
+from infra.postgres.error_words import value_words
 from infra.postgres.migrate import CONNECT_S
 from schemas.errors import UserError
 
@@ -63,7 +64,8 @@ def _rows(connection: Connection[Any], question: Question, query: str, values: M
     try:
         cursor = connection.execute(query, values)
     except psycopg.DataError as error:
-        raise UnfitSetting(f"question {question.name}: {str(error).splitlines()[0]}; see its settings") from None
+        known = ", ".join(question.settings) or "none"
+        raise UnfitSetting(f"question {question.name}: {value_words(error)}; its settings: {known}") from None
     columns = [column.name for column in cursor.description or ()]
     return AnswerTable(columns, [tuple(map(_plain, row)) for row in cursor])
 

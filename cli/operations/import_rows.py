@@ -9,6 +9,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from schemas.errors import UserError
+from schemas.mistakes import mistakes
 from schemas.profiles import Consent
 from schemas.types import Instant
 from schemas.wording import counted, nearest, quoted
@@ -173,9 +174,8 @@ def _answer(purpose: str, answer: Any) -> Consent:
     try:
         return _CONSENT.validate_python(data)
     except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        place = ".".join(["consent", purpose[:64], *map(str, first["loc"])])
-        raise InvalidRow(f"{place}: {first['msg'].removeprefix('Value error, ')}") from None
+        place, words = next(iter(mistakes(error).items()))
+        raise InvalidRow(f"{'.'.join(filter(None, ['consent', purpose[:64], place]))}: {words}") from None
 
 
 def _moment(value: Any) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 
+from infra.postgres.error_words import outage_words
 from infra.postgres.migrate import CONNECT_S
 from schemas.errors import UserError
 from schemas.vocabulary import DeliveryReason
@@ -69,8 +70,8 @@ def queue_ages(url: str, database: str = "TimescaleDB") -> dict[str, Any]:
     except psycopg.errors.QueryCanceled:
         raise QueueNotCounted(f"the queue could not be counted within {WITHIN_S} s; its partitions show more") from None
     except psycopg.OperationalError as error:
-        first = str(error).strip().splitlines()[0]
-        raise QueueNotCounted(f"{database} does not answer ({first}); `make status` shows what runs") from None
+        why = outage_words(error)
+        raise QueueNotCounted(f"{database} does not answer ({why}); `make status` shows what runs") from None
     found["waiting"] = dict(sorted(found["waiting"].items(), key=lambda each: -each[1]))
     return found
 

@@ -15,6 +15,7 @@ from cli.environment import Environment
 from cli.operations.recorded_attempts import AttemptHistory, NoAttempts, open_ledger
 from infra.postgres.migrate import require_migrated
 from schemas.errors import UserError
+from schemas.mistakes import mistakes
 from senders.settings import SenderSettings
 from senders.shaping.file import ShapingFile, built_in
 from senders.shaping.loader import load
@@ -74,9 +75,9 @@ def _read(opened: BinaryIO, path: Path) -> Iterator[tuple[int, RecordedAttempt]]
         try:
             yield number, RecordedAttempt.model_validate_json(line)
         except ValidationError as error:
-            wrong = error.errors(include_input=False, include_url=False)[0]
-            place = ".".join(map(str, wrong["loc"]))
-            raise UserError(f"{path}:{number}: not an attempt: {place} {str(wrong['msg']).lower()}") from None
+            place, words = next(iter(mistakes(error).items()))
+            said = f"{place}: {words}" if place else words
+            raise UserError(f"{path}:{number}: not an attempt: {said}; `ebbtide senders simulate --help` shows one") from None
 
 
 def as_json(now: Simulation, new: Simulation) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from infra.local.sink_mails import MailFile
 from infra.local.sink_receipts import LISTENING, ReceiptFile
 from infra.local.sink_script import Listener, SinkScript, read_script
 from infra.local.sink_session import SinkSession
+from schemas.mistakes import mistakes
 
 BACKLOG = 1024
 
@@ -72,8 +73,10 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         script = read_script(arguments.script)
-    except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
+    except (OSError, tomllib.TOMLDecodeError) as error:
         sys.exit(f"{arguments.script}: {error}")
+    except ValidationError as error:
+        sys.exit("\n".join(f"{arguments.script}: {place}: {words}" for place, words in mistakes(error).items()))
     serve(arguments.port, arguments.dir, script, keep_mails=arguments.keep_mails)
 
 

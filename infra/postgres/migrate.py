@@ -15,6 +15,7 @@ import psycopg
 from psycopg import Connection
 
 from infra.postgres.address import shown
+from infra.postgres.error_words import absent_name, outage_words
 from schemas.errors import UserError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -49,8 +50,8 @@ def require_migrated() -> Iterator[None]:
     try:
         yield
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction) as error:
-        missing = str(error).splitlines()[0]
-        raise MigrationError(f"the database is of an older version ({missing}); run `ebbtide migrate`") from None
+        lacking = f"it has no {absent_name(error)}"
+        raise MigrationError(f"the database is older than this program: {lacking}; run `ebbtide migrate`") from None
 
 
 def require_database(database_url: str) -> None:
@@ -115,8 +116,9 @@ def _value(url: str, query: LiteralString) -> bool:
 
 
 def _away(url: str, error: psycopg.OperationalError) -> MigrationError:
-    reason = " ".join(str(error).split())
-    return MigrationError(f"{shown(url)}: {reason}; `make status` shows what runs, `make up` starts it")
+    return MigrationError(
+        f"{shown(url)} does not answer ({outage_words(error)}); `make status` shows what runs, `make up` starts it"
+    )
 
 
 def _run_missing(connection: Connection[Any], only: Collection[str] | None) -> list[str]:

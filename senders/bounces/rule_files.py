@@ -10,6 +10,7 @@ import re2
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.errors import UserError
+from schemas.mistakes import mistakes
 from senders.bounces.refusal import Stage
 
 ClassName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
@@ -88,7 +89,7 @@ def read_rules(content: bytes, name: str) -> RuleFile:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InvalidBounceRules(f"{name}: {error}") from None
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+        problems = [f"{place}: {words}" for place, words in mistakes(error).items()]
         raise InvalidBounceRules(_lines(name, problems)) from None
     problems = list(_problems(document.rules))
     if problems:

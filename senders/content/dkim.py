@@ -35,6 +35,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from schemas.brands import DkimName
 from schemas.errors import UserError
+from schemas.mistakes import mistakes
 from senders.content.message import Message
 from senders.content.signatures import ALWAYS, RSA, PrivateKey, SigningKey
 
@@ -135,8 +136,8 @@ def _listed(path: Path) -> list[_KeyEntry]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise KeyProblem(f"{path}: not a readable TOML file of DKIM keys ({error})") from None
     except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        raise KeyProblem(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        place, words = next(iter(mistakes(error).items()))
+        raise KeyProblem(f"{path}: {place}: {words}; docs/delivery.md shows such a file") from None
     if not listed:
         raise KeyProblem(f"{path}: lists no key; each is a table [[keys]] with domain, selector and file")
     return listed

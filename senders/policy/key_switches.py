@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from schemas.codec import DecodeError
+from schemas.mistakes import mistakes
 from schemas.rules import DELIVERY, Control
 from schemas.vocabulary import DeadLetterCause
 from schemas.wording import nearest
@@ -42,5 +43,4 @@ def checked_value(kind: str, key: str, value: bool | int | str) -> Any:
     try:
         return getattr(ProviderKeys.model_validate({key: value}), key)
     except ValidationError as error:
-        said = str(error.errors(include_input=False, include_url=False)[0]["msg"]).removeprefix("Value error, ")
-        raise ValueError(f"`{key}`: {said[:1].lower()}{said[1:]}") from None
+        raise ValueError(f"`{key}`: {next(iter(mistakes(error).values()))}") from None

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from schemas.digests import digest
+from schemas.mistakes import mistake_words
 from schemas.wording import closest, nearest, quoted
 from senders.shaping import checks
 from senders.shaping.document import (
@@ -55,17 +56,11 @@ _ELSEWHERE = {
     "ehlo_domain": "`ehlo_name` of a [source.NAME]",
 }
 """What keys of KumoMTA and PowerMTA are called here."""
-_MESSAGES = {
+_IN_TOML = {
     "too_short": "needs at least one item",
-    "int_type": "not a whole number",
-    "int_from_float": "not a whole number",
-    "bool_type": "not `true` or `false`",
-    "string_type": "not text",
     "dict_type": "not a table",
     "model_type": "not a table",
     "tuple_type": "not an array",
-    "ip_v4_address": "not an IPv4 address",
-    "ip_v6_address": "not an IPv6 address",
     "string_pattern_mismatch": "not a name",
 }
 
@@ -180,13 +175,11 @@ def _words(wrong: Any) -> tuple[str, str]:
         return f"unknown key {quoted(name)}{_within(location[:-1])}", _hint(name, location)
     if kind == "missing":
         return f"`{name}` is missing{_within(location[:-1])}", ""
-    if kind == "value_error":
-        return f"{_subject(location)}{wrong['ctx']['error']}", ""
     if kind == "enum":
         return f"{_subject(location)}unknown value {quoted(str(wrong['input']))}", f"one of {wrong['ctx']['expected']}"
     if kind == "string_pattern_mismatch" and "[key]" in location:
         return f"not a name: {quoted(str(wrong['input']))}", ""
-    return f"{_subject(location)}{_MESSAGES.get(kind) or str(wrong['msg']).lower()}", ""
+    return f"{_subject(location)}{_IN_TOML.get(kind) or mistake_words(wrong)}", ""
 
 
 def _subject(location: TomlPath) -> str:

@@ -129,8 +129,7 @@ def test_kafka_away_is_one_line_with_the_next_step(ebbtide, arguments):
         ),
         (
             ("publish", "event", "{}"),
-            "ebbtide: type: Field required; user_id: Field required; "
-            'write "user_id": null for an event without a user\n',
+            'ebbtide: type: missing; user_id: missing; write "user_id": null for an event without a user\n',
         ),
         (("publish", "event", "{}", "--ago", "soon"), "ebbtide: 'soon' is not a duration"),
     ],

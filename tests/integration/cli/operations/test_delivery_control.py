@@ -316,10 +316,7 @@ def test_a_provider_that_is_drained_takes_nothing_that_came_later(delivery: Harb
             "unknown key `max_mesage_rate`; did you mean `max_message_rate`?",
         ),
         (("max_message_rate=fast", "--provider", "big"), '`max_message_rate`: not a rate; write "100/s"'),
-        (
-            ("connection_limit=0", "--site", "mx.example"),
-            "`connection_limit`: input should be greater than or equal to 1",
-        ),
+        (("connection_limit=0", "--site", "mx.example"), "`connection_limit`: less than 1"),
         (("connection_limit=2", "--trigger", "hello"), "a trigger takes only `max_message_rate`"),
         (("provider_connection_limit=2", "--source", "one"), "a source has no such key; set it for a provider"),
         (("tls=required",), "name exactly one of --provider, --site, --source, --trigger, --purpose"),

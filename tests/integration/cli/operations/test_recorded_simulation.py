@@ -185,5 +185,5 @@ def test_a_database_of_an_older_version_says_what_to_do(database_url: str, new: 
 
     assert done.returncode == 2
     assert done.stderr == (
-        'ebbtide: the database is of an older version (relation "ledger_paths" does not exist); run `ebbtide migrate`\n'
+        "ebbtide: the database is older than this program: it has no ledger_paths; run `ebbtide migrate`\n"
     )

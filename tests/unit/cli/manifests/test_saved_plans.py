@@ -78,7 +78,7 @@ def test_a_plan_is_outdated_once_another_manifest_is_current_also_of_its_number(
         (b"", "not a saved plan"),
         (b"trigger: a\n", "not a saved plan"),
         (b"[]", "not a saved plan"),
-        (b"{}", "set: Field required"),
+        (b"{}", "set: missing"),
         (orjson.dumps(plan_for(running(1)).model_dump(mode="json") | {"ebbtide_plan": 2}), "ebbtide_plan"),
         (orjson.dumps(plan_for(running(1)).model_dump(mode="json") | {"set": "a b"}), "set"),
         (orjson.dumps(plan_for(running(1)).model_dump(mode="json") | {"made_by": "a\0"}), "made_by"),

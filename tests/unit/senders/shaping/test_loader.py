@@ -35,7 +35,7 @@ WRONG = {
     '[default]\nmax_message_rate = "local:5/s"': (
         "2:20: error: `max_message_rate`: limits hold over all workers, so `local:` does not exist; write it without"
     ),
-    "[default]\nconnection_limit = 0": "2:20: error: `connection_limit`: input should be greater than or equal to 1",
+    "[default]\nconnection_limit = 0": "2:20: error: `connection_limit`: less than 1",
     "[default]\nconnection_limit = true": "2:20: error: `connection_limit`: not a whole number",
     "[default]\nconnect_timeout = '1h'": "2:19: error: `connect_timeout`: must be from 1s to 30m",
     "[default]\ntls = 'requird'": (
