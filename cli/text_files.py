@@ -59,7 +59,11 @@ def read_text(place: Path | str) -> str:
 
 def read_json(place: Path | str) -> Any:
     """The JSON value in a file, without a byte order mark; raises UnreadableFile."""
-    raw = read_bytes(place).removeprefix(_BOM)
+    return json_of(read_bytes(place).removeprefix(_BOM), place)
+
+
+def json_of(raw: bytes, place: object) -> Any:
+    """The JSON value of bytes in UTF-8; raises UnreadableFile."""
     decoded(raw, place)
     try:
         return parse_json(raw)

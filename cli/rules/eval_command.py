@@ -23,7 +23,8 @@ def evaluate(
     "zone": "Europe/Berlin", "score": {"engagement": 3}, "metric": {"orders": 2}}; a profile as it is published does as
     well. An occurrence is {"key": "c1", "entered_at": "2026-05-01T10:00:00Z", "variant": "a", "event": {…}}.
 
-    Example: `ebbtide eval 'event.total >= 20' --event cart.json`, or
+    Examples: `ebbtide eval 'event.total >= 20' --event cart.json`,
+    `ebbtide eval 'event.total >= 20' --event '{"properties": {"total": 25}}'`,
     `ebbtide eval 'score.engagement > 2 && segment.vip' --user user.json --segment vip`
 
     With --cases, expressions of strict CEL, one a line: {"expr": "x + 1", "bindings": {"x": 1}} gives {"value": 2} or

@@ -8,17 +8,24 @@ UserFile = Annotated[
     str | None,
     typer.Option(
         "--user",
-        metavar="FILE",
+        metavar="FILE|JSON",
         help="The user as in a case: attributes, zone, score, metric; or a profile. JSON or YAML, - for stdin.",
     ),
 ]
 EventFile = Annotated[
-    str | None, typer.Option("--event", metavar="FILE", help="The event, as JSON or YAML, - for standard input.")
+    str | None,
+    typer.Option(
+        "--event",
+        metavar="FILE|JSON",
+        help="""A file with the event, as JSON or YAML, - for standard input; or itself: '{"properties": {"total": 25}}'.""",
+    ),
 ]
 OccurrenceFile = Annotated[
     str | None,
     typer.Option(
-        "--occurrence", metavar="FILE", help="The occurrence: id, key, entered_at, variant, event, matched, events."
+        "--occurrence",
+        metavar="FILE|JSON",
+        help="The occurrence: id, key, entered_at, variant, event, matched, events.",
     ),
 ]
 InSegments = Annotated[

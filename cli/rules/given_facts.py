@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from cli.rules.given_user import GivenMeasures, GivenUser, read_mapping, read_user, validated
+from cli.rules.given_user import GivenMeasures, GivenUser, read_mapping, read_user, shown_place, validated
 from schemas.events import Event
 from schemas.types import Instant, Properties, PublishedFact
 from triggers.cel.conditions import Context
@@ -16,7 +16,7 @@ from triggers.rules.state import User
 
 @dataclass(frozen=True, slots=True)
 class FactFiles:
-    """Where facts come from: files, `-` for standard input, and the segments that the user is in, by name."""
+    """Where facts come from: files, `-` for standard input, or JSON itself; and the user's segments, by name."""
 
     event: str | None = None
     user: str | None = None
@@ -76,7 +76,7 @@ class Facts:
     segments: frozenset[str] = frozenset()
     now_ms: int = 0
     written: Mapping[str, Any] = field(default_factory=dict)
-    """The event as its file has it."""
+    """The event as it is given."""
 
     @property
     def of_a_send(self) -> bool:
@@ -128,15 +128,19 @@ def read_facts(files: FactFiles) -> Facts:
     """Reads the files; raises BadInput or InvalidRules."""
     now_ms = as_ms(datetime.now(UTC))
     user = read_user(files.user) if files.user is not None else None
-    written = read_mapping(files.event) if files.event is not None else {}
-    event = _event(written, files.event, now_ms) if files.event is not None else None
+    written: dict[str, Any] = {}
+    event: StoredEvent | None = None
+    if files.event is not None:
+        written = read_mapping(files.event, "--event")
+        event = _event(written, shown_place(files.event, "--event"), now_ms)
     segments = frozenset(files.segments)
     if files.occurrence is None:
         return Facts(event, user, None, segments, now_ms, written)
-    form = validated(_OccurrenceForm, read_mapping(files.occurrence), f"{files.occurrence}: not an occurrence")
+    place = shown_place(files.occurrence, "--occurrence")
+    form = validated(_OccurrenceForm, read_mapping(files.occurrence, "--occurrence"), f"{place}: not an occurrence")
     if event is None and form.event is not None:
-        event = _event(form.event, f"{files.occurrence}: event", now_ms)
-    occurrence = _occurrence(form, files.occurrence, event, user, now_ms)
+        event = _event(form.event, f"{place}: event", now_ms)
+    occurrence = _occurrence(form, place, event, user, now_ms)
     return Facts(event, user, occurrence, segments, now_ms, written)
 
 

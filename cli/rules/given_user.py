@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field
 
 from cli.rules.rule_files import RULE_SUFFIXES
-from cli.text_files import UnreadableFile, read_json, read_text
+from cli.text_files import UnreadableFile, json_of, read_json, read_text
 from schemas.codec import DecodeError, validate
 from schemas.errors import UserError
 from schemas.profiles import Profile
@@ -67,16 +67,16 @@ class GivenUser:
         return {**self.attributes, **self.own.model_dump(exclude_none=True, exclude_defaults=True)}
 
 
-def read_user(place: Path | str) -> GivenUser:
-    """The user in a file of JSON or YAML, `-` for standard input; raises BadInput or InvalidRules."""
-    found = read_mapping(place)
+def read_user(given: str) -> GivenUser:
+    """The user in a file of JSON or YAML, `-` for standard input, or in JSON itself; raises BadInput or InvalidRules."""
+    place, found = shown_place(given, "--user"), read_mapping(given, "--user")
     if any(key in found for key in _OF_A_PROFILE):
         return _of_profile(place, found)
     own = validated(_OwnKeys, {key: found[key] for key in found.keys() & _OWN_KEYS}, f"{place}: not a user")
     return GivenUser(attributes={key: value for key, value in found.items() if key not in _OWN_KEYS}, own=own)
 
 
-def _of_profile(place: Path | str, found: dict[str, Any]) -> GivenUser:
+def _of_profile(place: str, found: dict[str, Any]) -> GivenUser:
     profile = validated(Profile, {"user_id": _ID} | found, f"{place}: not a profile")
     granted = [purpose for purpose, answer in profile.consent.items() if answer.granted] if "consent" in found else None
     own = _OwnKeys(zone=profile.zone, locale=profile.locale, consent=granted)
@@ -91,10 +91,27 @@ def validated(model: type[M], data: Any, wrong: str) -> M:
         raise BadInput(f"{wrong}: {error.detail}") from None
 
 
-def read_mapping(place: Path | str) -> dict[str, Any]:
-    """The mapping in a file: YAML where its name ends so, else JSON. Raises BadInput or InvalidRules."""
+def _is_json(given: str) -> bool:
+    """Whether an option has a JSON object itself, and not the name of a file."""
+    return given.lstrip().startswith("{")
+
+
+def shown_place(given: str, option: str) -> str:
+    """What messages call what an option gives: the file, or the option if it has the JSON itself."""
+    return option if _is_json(given) else given
+
+
+def read_mapping(given: str, option: str) -> dict[str, Any]:
+    """The mapping that an option gives: itself, or in a file, as YAML where its name ends so, else JSON.
+
+    Raises BadInput or InvalidRules.
+    """
+    place = shown_place(given, option)
     try:
-        found = _read_yaml(place) if Path(place).suffix in RULE_SUFFIXES else read_json(place)
+        if _is_json(given):
+            found = json_of(given.encode("utf-8", "surrogateescape"), place)
+        else:
+            found = _read_yaml(place) if Path(place).suffix in RULE_SUFFIXES else read_json(place)
     except UnreadableFile as error:
         raise BadInput(str(error)) from None
     if not isinstance(found, dict):
@@ -102,8 +119,8 @@ def read_mapping(place: Path | str) -> dict[str, Any]:
     return found
 
 
-def _read_yaml(place: Path | str) -> object:
-    report = Report(SourceFile(str(place), read_text(place)))
+def _read_yaml(place: str) -> object:
+    report = Report(SourceFile(place, read_text(place)))
     nodes = documents(report)
     found = report.attempt(lambda: [plain_value(node) for node in nodes], [])
     if report.diagnostics:

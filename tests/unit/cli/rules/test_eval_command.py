@@ -133,6 +133,14 @@ def test_fields_under_another_key_and_a_flat_profile_get_the_hint_too() -> None:
     assert 'a profile has its fields under `attributes`, as in {"attributes": {"plan": …}}' in user.stdout
 
 
+def test_facts_may_stand_in_the_options_themselves() -> None:
+    event, user = '{"properties": {"total": 25}}', ' {"plan": "team"}'
+    both = ebbtide_eval("event.total > 20 && user.plan == 'team'", "--event", event, "--user", user)
+    assert (both.exit_code, both.stdout.splitlines()[0]) == (0, "true")
+    occurrence = ebbtide_eval("occurrence.key", "--occurrence", '{"key": "c1"}')
+    assert occurrence.stdout.splitlines()[0] == '"c1"'
+
+
 def test_what_the_expression_does_not_ask_for_may_stand_anywhere() -> None:
     for given in ('{"properties": {"total": 5}, "tenant": "x"}', '{"properties": {"total": 5}, "total": 6}'):
         assert "hint" not in ebbtide_eval("event.total > 1", "--event", "-", given=given).stdout
@@ -153,6 +161,10 @@ def test_what_the_expression_does_not_ask_for_may_stand_anywhere() -> None:
         (("segment.a",), "the expression reads `segment`; give it with --segment NAME"),
         (("occurrence.key == 1",), "the expression reads `occurrence`; give it with --occurrence FILE"),
         (("occurrence.id", "--occurrence", "low.json"), "low.json: not an occurrence: score: "),
+        (("event.a", "--event", "{oops"), "--event: not JSON: "),
+        (("event.a", "--event", '{"properties": 3}'), "--event: not an event: properties: not an object"),
+        (("user.a", "--user", '{"score": {"a": -1}}'), "--user: not a user: score.a: less than 0"),
+        (("occurrence.id", "--occurrence", '{"score": 1}'), "--occurrence: not an occurrence: score: unknown here"),
         (("--cases", "nowhere.jsonl"), "nowhere.jsonl: No such file or directory"),
     ],
 )
