@@ -1,5 +1,6 @@
 """What a backtest is to do: rules, files and limits. Every process gets the same."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +47,8 @@ class BacktestJob:
     """Only this user is replayed."""
     write_decisions: bool = False
     piece_bytes: int = field(default=PIECE_BYTES)
+    names: Mapping[Path, str] = field(default_factory=dict)
+    """What messages call a file, if not by its path."""
 
     @property
     def scope(self) -> BacktestScope:

@@ -148,7 +148,7 @@ class LogSource:
 def sources_of(job: BacktestJob) -> list[LogSource]:
     """The files of a job; raises BadLog for one that cannot be read."""
     files = [(Input.EVENTS, job.events), (Input.PROFILES, job.profiles), (Input.OUTCOMES, job.outcomes)]
-    return [LogSource(kind, LogFile(path)) for kind, path in files if path is not None]
+    return [LogSource(kind, LogFile(path, job.names.get(path, ""))) for kind, path in files if path is not None]
 
 
 @dataclass(slots=True)

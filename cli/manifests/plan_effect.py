@@ -1,6 +1,6 @@
 """The effect of a plan: the rules that run and those that are planned, played over the same history."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -32,6 +32,8 @@ class PastFiles:
     events: Path
     profiles: Path | None = None
     outcomes: Path | None = None
+    names: Mapping[Path, str] = field(default_factory=dict)
+    """What messages call a file, if not by its path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ def read_effect(
 ) -> PlanEffect:
     """Plays the rules that run and the planned ones, each of all sets, over the files. Raises BadLog."""
     sets = _texts(log, log.files()), _texts(RuleLog(plan.texts), plan.files)
-    job = BacktestJob(sets, past.events, past.profiles, past.outcomes, zone)
+    job = BacktestJob(sets, past.events, past.profiles, past.outcomes, zone, names=past.names)
     _, planned = job.evaluators()  # a mistake in the rules is reported before a long log is read
     run = run_backtest(job, printer)
     assert run.comparison is not None

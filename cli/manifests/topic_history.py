@@ -20,7 +20,7 @@ def write_history(
     """Writes events and outcomes that were appended since then, and everybody's newest profile.
 
     A profile holds for the whole history, because of most users the topic keeps no other. Who was removed has an empty
-    one, which consents to nothing.
+    one, which consents to nothing. Messages call the files by their topics.
     """
     since_ms = round(since.timestamp() * 1000)
     for topic, begin_ms in ((EVENTS.name, since_ms), (PROFILES.name, None), (OUTCOMES.name, since_ms)):
@@ -30,7 +30,8 @@ def write_history(
                 if number % _TELL_EVERY == 0:
                     progress(topic, number)
     events, profiles, outcomes = (folder / f"{topic.name}.jsonl" for topic in (EVENTS, PROFILES, OUTCOMES))
-    return PastFiles(events, profiles, outcomes if outcomes.stat().st_size else None)
+    names = {file: f"topic {file.stem}" for file in (events, profiles, outcomes)}
+    return PastFiles(events, profiles, outcomes if outcomes.stat().st_size else None, names)
 
 
 def _line(message: Message) -> bytes:

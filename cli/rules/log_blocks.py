@@ -142,9 +142,10 @@ class LogFile:
     """A file of JSON lines, compressed with gzip if its name ends in `.gz`; rows of a `.parquet` file; `-` is standard
     input."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, name: str = "") -> None:
+        """`name` is what messages call it, if not by its path."""
         self.path = path
-        self.name = "<standard input>" if str(path) == STANDARD_INPUT else str(path)
+        self.name = name or ("<standard input>" if str(path) == STANDARD_INPUT else str(path))
         self.is_parquet = path.suffix.casefold() == ".parquet"
 
     def total(self) -> int | None:

@@ -243,11 +243,13 @@ def test_a_plan_shows_its_effect_over_a_log_and_over_the_topics(
         for event in events:
             publisher.send(EVENTS.name, b"u1", encode(event))
         publisher.send(EVENTS.name, b"u2", encode(events[0].model_copy(update={"user_id": "u2"})))
+        publisher.send(EVENTS.name, b"u2", b"no JSON")
     for history, users in ((("--events", log), 1), (("--since", "30d"), 2)):
         effect = as_json(kafka, "plan", mine, "--no-running", *history, status=2)["effect"]
         assert [(each["trigger"], each["old"], each["new"]) for each in effect["sends"]] == [("a", 3, 1), ("b", 3, 3)]
         assert effect["users"]["fewer"] == 1
-        assert (effect["recorded"], effect["skipped"]) == ([], [])
+        assert effect["recorded"] == []
+        assert [each["place"].split(":")[0] for each in effect["skipped"]] == ["topic events"] * (users - 1)
         assert effect["events"] == 2 + users
     page = tmp_path / "page.html"
     shown = ebbtide(kafka, "plan", mine, "--no-running", "--since", "1h", "--html", page)
@@ -260,6 +262,8 @@ def test_a_plan_shows_its_effect_over_a_log_and_over_the_topics(
     assert f"wrote {page}\n" in shown.stderr
     assert ebbtide(kafka, "plan", mine, "--html", page).returncode == 1
     assert "Effect over 4 events of" in shown.stdout
+    assert "read topic events" in shown.stderr
+    assert "ebbtide-plan" not in shown.stderr + shown.stdout + text, "the files of a folder that is gone"
     assert ebbtide(kafka, "plan", mine, "--since", "soon").returncode == 1
 
 
