@@ -38,34 +38,35 @@ class PlainBatch(BaseModel):
     batch: list[PlainTrack]
 
 
-def plain_app(kafka: str, secret: str) -> FastAPI:
-    """The application."""
-    producer = Producer(
-        {
-            "bootstrap.servers": kafka,
-            "acks": "all",
-            "enable.idempotence": True,
-            "partitioner": PARTITIONER,
-            "compression.type": "lz4",
-            "linger.ms": 5,
-        }
-    )
-    ended = threading.Event()
+class PlainWriter:
+    """Publishes events, and waits for each until Kafka has acknowledged it. A thread polls while `polled` runs."""
 
-    def poll() -> None:
-        while not ended.is_set():
-            producer.poll(0.1)
+    def __init__(self, kafka: str) -> None:
+        self._producer = Producer(
+            {
+                "bootstrap.servers": kafka,
+                "acks": "all",
+                "enable.idempotence": True,
+                "partitioner": PARTITIONER,
+                "compression.type": "lz4",
+                "linger.ms": 5,
+            }
+        )
+        self._ended = threading.Event()
 
     @asynccontextmanager
-    async def life(_: FastAPI) -> AsyncIterator[None]:
-        threading.Thread(target=poll, daemon=True).start()
+    async def polled(self, _: FastAPI) -> AsyncIterator[None]:
+        """Reports acknowledgements until the block ends."""
+        threading.Thread(target=self._poll, daemon=True).start()
         yield
-        ended.set()
+        self._ended.set()
 
-    app = FastAPI(lifespan=life)
-    expected = f"Basic {base64.b64encode(f'{secret}:'.encode()).decode()}"
+    def _poll(self) -> None:
+        while not self._ended.is_set():
+            self._producer.poll(0.1)
 
-    async def write(track: PlainTrack) -> None:
+    async def write(self, track: PlainTrack) -> None:
+        """Publishes the event; raises KafkaException if Kafka does not take it."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
 
@@ -87,8 +88,15 @@ def plain_app(kafka: str, secret: str) -> FastAPI:
             context=track.context,
             source="perf",
         )
-        producer.produce(EVENTS.name, encode(event), track.userId.encode(), on_delivery=reported)
+        self._producer.produce(EVENTS.name, encode(event), track.userId.encode(), on_delivery=reported)
         await done
+
+
+def plain_app(kafka: str, secret: str) -> FastAPI:
+    """The application."""
+    writer = PlainWriter(kafka)
+    app = FastAPI(lifespan=writer.polled)
+    expected = f"Basic {base64.b64encode(f'{secret}:'.encode()).decode()}"
 
     def check(authorization: str | None) -> None:
         if authorization != expected:
@@ -97,13 +105,13 @@ def plain_app(kafka: str, secret: str) -> FastAPI:
     @app.post("/v1/track")
     async def track(call: PlainTrack, authorization: Annotated[str | None, Header()] = None) -> dict[str, bool]:
         check(authorization)
-        await write(call)
+        await writer.write(call)
         return {"success": True}
 
     @app.post("/v1/batch")
     async def batch(call: PlainBatch, authorization: Annotated[str | None, Header()] = None) -> dict[str, bool]:
         check(authorization)
-        await asyncio.gather(*(write(each) for each in call.batch))
+        await asyncio.gather(*(writer.write(each) for each in call.batch))
         return {"success": True}
 
     return app

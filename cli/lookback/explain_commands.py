@@ -20,26 +20,32 @@ _MOST = 1000
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
+User = Annotated[str | None, typer.Option(help="The user's id.", show_default=False)]
+OfRule = Annotated[str | None, typer.Option(help="Only decisions of this rule.", show_default=False)]
+Last = Annotated[int, typer.Option("-n", "--last", min=1, max=_MOST, help="Explain at most this many.")]
+Replay = Annotated[
+    bool, typer.Option("--replay", help="Recompute the user's state from the journal, and show the timeline.")
+]
+Until = Annotated[
+    str | None,
+    typer.Option(help="With --replay: up to this instant, or to a decision or command by its id.", metavar="TIME|ID"),
+]
+FromFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="Read decisions from this file of JSON lines instead of the database.", exists=True, dir_okay=False
+    ),
+]
+
+
 def explain(
     context: typer.Context,
-    user: Annotated[str | None, typer.Option(help="The user's id.", show_default=False)] = None,
-    trigger: Annotated[str | None, typer.Option(help="Only decisions of this rule.", show_default=False)] = None,
-    last: Annotated[int, typer.Option("-n", "--last", min=1, max=_MOST, help="Explain at most this many.")] = 5,
-    replay: Annotated[
-        bool, typer.Option("--replay", help="Recompute the user's state from the journal, and show the timeline.")
-    ] = False,
-    until: Annotated[
-        str | None,
-        typer.Option(
-            help="With --replay: up to this instant, or to a decision or command by its id.", metavar="TIME|ID"
-        ),
-    ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option(
-            help="Read decisions from this file of JSON lines instead of the database.", exists=True, dir_okay=False
-        ),
-    ] = None,
+    user: User = None,
+    trigger: OfRule = None,
+    last: Last = 5,
+    replay: Replay = False,
+    until: Until = None,
+    file: FromFile = None,
     as_json: AsJson = False,
     instance: Instance = "main",
 ) -> None:
@@ -61,18 +67,25 @@ def explain(
         raise typer.BadParameter("give the user's id, or `command ID`", param_hint="--user")
     if until is not None and not replay:
         raise typer.BadParameter("use it with --replay", param_hint="--until")
+    if replay and file is not None:
+        raise typer.BadParameter("it has no events to apply again", param_hint="--file")
+    environment = Environment.of(instance)
     if replay:
-        if file is not None:
-            raise typer.BadParameter("it has no events to apply again", param_hint="--file")
         end = None if until is None else _until(until)
-        _explain_replay(Environment.of(instance), user, end, trigger, last, as_json)
-        return
+        _explain_replay(environment, user, end, trigger, last, as_json)
+    else:
+        _explain_recorded(environment, user, trigger, last, file, as_json)
+
+
+def _explain_recorded(
+    environment: Environment, user: str, trigger: str | None, last: int, file: Path | None, as_json: bool
+) -> None:
+    """Explains the decisions of the database, or of a file; exits as `explain` does."""
     from cli.rules import explain as explaining
 
     if file is not None:
         read = explaining.from_file(file, user, trigger, last + 1)
     else:
-        environment = Environment.of(instance)
         read = explaining.from_database(environment.ledger_url, environment.database_url, user, trigger, last + 1)
     found = read[-last:]
     if as_json:
@@ -84,7 +97,7 @@ def explain(
             hint = f"; -n {more} shows up to {more}" if more > last else ""
             console.print(f"earlier decisions are not shown{hint}", style="dim")
     else:
-        rules = _rule_names(Environment.of(instance).kafka) if trigger and file is None else None
+        rules = _rule_names(environment.kafka) if trigger and file is None else None
         console.print(none_words(user, trigger, rules, recorded=file is None), markup=False, soft_wrap=True)
     raise typer.Exit(EXIT_FAILED if not found or not all(each.verification.verified for each in found) else 0)
 

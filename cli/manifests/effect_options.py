@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from cli.environment import Environment
+from cli.options import say_written
 
 if TYPE_CHECKING:
     from cli.manifests.plan_effect import PastFiles, PlanEffect
@@ -45,11 +46,12 @@ Html = Annotated[
 
 
 def write_page(file: Path, view: "PlanView", effect: "PlanEffect") -> None:
-    """Writes a plan and its effect as one page, which needs nothing beside it."""
+    """Writes a plan and its effect as one page, which needs nothing beside it, and says so."""
     from cli.backtest.page import page
 
     changes = [line for line, _ in view.lines()]
     file.write_text(page(effect.run, effect.job, f"Plan of {view.what}", changes), encoding="utf-8")
+    say_written(file)
 
 
 def history_files(

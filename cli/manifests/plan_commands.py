@@ -23,11 +23,11 @@ from cli.manifests.effect_options import (
 )
 from cli.manifests.plan_exit import CHANGE, NO_CHANGE
 from cli.manifests.plan_text import By, say_if_same, show_plan
-from cli.options import AsJson, Format, Instance, console, login, print_json, say_written
+from cli.options import AsJson, Format, Instance, console, login, print_json
 
 if TYPE_CHECKING:
     from cli.manifests.plan_view import PlanView
-    from cli.manifests.preparation import PreparedSet
+    from cli.manifests.preparation import PreparedSet, SetRequest
     from cli.manifests.running import TouchedOccurrences
 
 Out = Annotated[
@@ -77,13 +77,9 @@ def plan(
     """
     from cli.manifests.plan_view import PlanView
     from cli.manifests.preparation import RefusedSet, SetRequest, prepare
-    from cli.manifests.saved_plan import require_plan_name, saved_plan, write_plan
 
     catalogue, past = history_files(events or [], since, profiles, outcomes, zone)
-    if out is not None:
-        require_plan_name(out)
-    if html is not None and past is None and since is None:
-        raise typer.BadParameter("give a history too, with --events or --since", param_hint="--html")
+    _check_files(out, html, has_history=past is not None or since is not None)
     environment, request = Environment.of(instance), SetRequest(name, take_from, allow_empty)
     try:
         prepared = prepare(environment.kafka, paths, catalogue, request)
@@ -96,17 +92,30 @@ def plan(
     view = PlanView(f"set {name}", prepared.plan, prepared.log, touched, effect)
     if effect is not None and html is not None:
         write_page(html, view, effect)
-        say_written(html)
     if as_json:
         print_json(view.as_json())
     else:
         _show(view, form)
     if out is not None:
-        now, who = datetime.now(UTC), by or login()
-        folder = prepared.checked.folder
-        write_plan(out, saved_plan(prepared.log, folder, request, now, who))
-        typer.echo(f"saved: `ebbtide apply {out}` publishes exactly this", err=True)
+        _save(out, prepared, request, by or login())
     raise typer.Exit(NO_CHANGE if prepared.plan.same else CHANGE)
+
+
+def _check_files(out: Path | None, html: Path | None, *, has_history: bool) -> None:
+    """Raises BadParameter or NotAPlan for a file that cannot be written so."""
+    from cli.manifests.saved_plan import require_plan_name
+
+    if out is not None:
+        require_plan_name(out)
+    if html is not None and not has_history:
+        raise typer.BadParameter("give a history too, with --events or --since", param_hint="--html")
+
+
+def _save(out: Path, prepared: "PreparedSet", request: "SetRequest", by: str) -> None:
+    from cli.manifests.saved_plan import saved_plan, write_plan
+
+    write_plan(out, saved_plan(prepared.log, prepared.checked.folder, request, datetime.now(UTC), by))
+    typer.echo(f"saved: `ebbtide apply {out}` publishes exactly this", err=True)
 
 
 def _touched(environment: Environment, prepared: "PreparedSet") -> "list[TouchedOccurrences]":
