@@ -16,6 +16,8 @@ from senders.shaping.ways import ShapedMail, TrafficKind
 
 BEGIN_US = 1_800_000_000 * SECOND_US
 TAKEN = "250 2.0.0 Ok"
+FREE = '[default]\nmax_message_rate = "100000/s"\nmax_connection_rate = "100000/s"\nconnection_limit = 50\n'
+"""A shaping file under which nothing waits."""
 
 
 class LaneWorld:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from drivers.lane_world import BEGIN_US, LaneWorld
+from drivers.lane_world import BEGIN_US, FREE, LaneWorld
 
 from schemas.codec import DecodeError
 from schemas.rules import Control
@@ -14,7 +14,6 @@ from senders.shaping.bindings import BindingKind
 from senders.shaping.gcra import SECOND_US
 from senders.shaping.lane_state import LaneKey
 
-FREE = '[default]\nmax_message_rate = "100000/s"\nmax_connection_rate = "100000/s"\nconnection_limit = 50\n'
 TWO = FREE + "[source.a]\n[source.b]\n[pool.all]\nsources = ['a', 'b']\n"
 PROVIDER = "[provider.p]\nmatch = [{mx_suffix = '.p.example'}]\n"
 

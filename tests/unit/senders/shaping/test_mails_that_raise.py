@@ -1,13 +1,12 @@
 """One mail's error is that mail's outcome: the others begin, and connections are opened."""
 
-from drivers.lane_world import LaneWorld
+from drivers.lane_world import FREE, LaneWorld
 
 from senders.shaping.gcra import PacedLimit
 from senders.shaping.lane_queue import LaneQueue
 from senders.shaping.permits import PermitBook
 from senders.shaping.ways import ShapedMail
 
-FREE = '[default]\nmax_message_rate = "100000/s"\nmax_connection_rate = "100000/s"\nconnection_limit = 50\n'
 
 
 class BrokenWorld(LaneWorld):
