@@ -64,7 +64,6 @@ def page(run: BacktestRun, job: BacktestJob, title: str = "Backtest", changes: S
         funnel=plots.funnel(list(funnel_rows(result))),
         caps=plots.bars("Full caps", [(f"{rule}: {cap}", count) for (rule, cap), count in _fullest(result)]),
         has_caps=bool(result.caps),
-        busiest=max(result.hours.values(), default=0),
         hours=plots.hour_grid([result.hours[hour] for hour in range(168)]),
         table=list(_rules(result, old)),
         reasons=sorted(result.decisions.items()),

@@ -1,4 +1,5 @@
-"""Plots of a backtest as SVG: bars over days, a funnel, a grid of hours, and small lines. Colours come from the page.
+"""Plots of a backtest as SVG, with their legends: bars over days, a funnel, a grid of hours, and small lines. Colours
+come from the page.
 
 Every text is escaped, and nothing has a style of its own, so a page can forbid both scripts and inline styles.
 """
@@ -14,6 +15,8 @@ _ROW, _LABEL, _FIGURE = 26, 190, 130
 _CELL, _DAY_LABEL = 32, 48
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _SHADES = 5
+_LEGEND, _MARK, _LETTER = 32, 12, 7
+"""The height of a legend, the side of a mark, and about the width of a letter."""
 _LINE_WIDTH, _LINE_HEIGHT = 160, 24
 
 
@@ -57,7 +60,7 @@ def _grid_line(value: int, y: float) -> Markup:
 
 
 def funnel(rows: Sequence[FunnelRow]) -> Markup:
-    """One bar for each gate: what passed, and what it stopped."""
+    """One bar for each gate: what passed, and what it stopped or held."""
     most = max((row.asked for row in rows), default=0) or 1
     room = WIDTH - _LABEL - _FIGURE
     parts = []
@@ -67,9 +70,11 @@ def funnel(rows: Sequence[FunnelRow]) -> Markup:
         said = f"{row.name}: {row.asked:,} asked, {row.stopped:,} stopped or held"
         parts.append(_rect("bar", _LABEL, y + 4, passed, _ROW - 8, said))
         parts.append(_rect("stopped", _LABEL + passed, y + 4, room * row.stopped / most, _ROW - 8, said))
-        figure = f"−{row.stopped:,}" if row.stopped else f"{row.asked:,}"
+        figure = f"{row.asked - row.stopped:,}" + (f"  −{row.stopped:,}" if row.stopped else "")
         parts.append(_text("", _LABEL + room * row.asked / most + 8, y + 17, figure))
-    return _svg("Funnel by gate", WIDTH, max(1, len(rows)) * _ROW, parts)
+    height = max(1, len(rows)) * _ROW
+    parts += _legend(_LABEL, height, [("bar", "passed"), ("stopped", "stopped or held (−)")])
+    return _svg("Funnel by gate", WIDTH, height + _LEGEND, parts)
 
 
 def bars(title: str, rows: Sequence[tuple[str, int]]) -> Markup:
@@ -86,17 +91,27 @@ def bars(title: str, rows: Sequence[tuple[str, int]]) -> Markup:
 
 
 def hour_grid(hours: Sequence[int]) -> Markup:
-    """The 168 hours of a week, darker where there are more."""
+    """The 168 hours of a week, in a stronger colour where there are more."""
     most = max(hours, default=0) or 1
     parts = [_text("middle", _DAY_LABEL + (hour + 0.5) * _CELL, 14, f"{hour:02d}") for hour in range(0, 24, 3)]
     for place, count in enumerate(hours):
         day, hour = divmod(place, 24)
-        shade = 0 if count == 0 else 1 + min(_SHADES - 1, count * _SHADES // (most + 1))
+        shade = 0 if count == 0 else 1 + count * _SHADES // (most + 1)
         said = f"{_WEEKDAYS[day]} {hour:02d}:00 to {hour:02d}:59: {count:,}"
         cell = _CELL - 2
         parts.append(_rect(f"shade{shade}", _DAY_LABEL + hour * _CELL, 22 + day * 24, cell, 22, said))
     parts += [_text("end", _DAY_LABEL - 8, 38 + day * 24, name) for day, name in enumerate(_WEEKDAYS)]
-    return _svg("Sends by hour of the week", WIDTH, 22 + 7 * 24, parts)
+    height = 22 + 7 * 24
+    parts += _legend(_DAY_LABEL, height, _shades(max(hours, default=0)))
+    return _svg("Sends by hour of the week", WIDTH, height + _LEGEND, parts)
+
+
+def _shades(most: int) -> list[tuple[str, str]]:
+    """The classes of the colours, each with the counts that it stands for, up to the highest."""
+    first = [1 if shade == 0 else -(-shade * (most + 1) // _SHADES) for shade in range(_SHADES + 1)]
+    ranges = [(shade, first[shade - 1], first[shade] - 1) for shade in range(1, _SHADES + 1)]
+    said = [(f"shade{shade}", f"{low:,}" if low == high else f"{low:,} to {high:,}") for shade, low, high in ranges]
+    return [("shade0", "none"), *(each for each, (_, low, high) in zip(said, ranges, strict=True) if low <= high)]
 
 
 def small_line(values: Sequence[int]) -> Markup:
@@ -110,6 +125,15 @@ def small_line(values: Sequence[int]) -> Markup:
     return _svg(
         "Sends over time", _LINE_WIDTH, _LINE_HEIGHT, [Markup('<polyline class="line" points="{}"/>').format(points)]
     )
+
+
+def _legend(x: float, y: float, marks: Sequence[tuple[str, str]]) -> list[Markup]:
+    """Marks in a row, each a class of the page, and what it stands for."""
+    parts = []
+    for kind, text in marks:
+        parts += [_rect(kind, x, y + 14, _MARK, _MARK, text), _text("", x + _MARK + 6, y + 25, text)]
+        x += _MARK + 6 + _LETTER * len(text) + 20
+    return parts
 
 
 def _rect(kind: str, x: float, y: float, width: float, height: float, said: str) -> Markup:

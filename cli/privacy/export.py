@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -25,21 +25,29 @@ from web.consent.proofs import prove
 from web.profiles.profile_state import ProfileState, decode
 from web.profiles.user_page import described
 
-SECTIONS: Mapping[str, str] = {
-    "profile": "Profile",
-    "consent": "Consent",
-    "events": "Events",
-    "state": "State of rules",
-    "decisions": "Decisions",
-    "mails": "Mails",
-    "engagement": "Opens, clicks and other answers",
-    "suppressions": "Suppressions, by keyed hash of the address",
-    "confirmations": "Requests that a mail must confirm",
-    "links": "Visits credited to the person",
-    "imports": "Files that values came from",
-    "dead_letters": "Records that could not be read",
+
+class ExportSection(NamedTuple):
+    """A part of an export: its title, and what it has, for the person who reads it."""
+
+    title: str
+    about: str
+
+
+SECTIONS: Mapping[str, ExportSection] = {
+    "profile": ExportSection("Profile", "Address, language, time zone and attributes, with their times and sources."),
+    "consent": ExportSection("Consent", "For each purpose of mails: allowed or not, since when, and how it was said."),
+    "events": ExportSection("Events", "What the person did, as shops and apps reported it."),
+    "state": ExportSection("State of rules", "What rules have counted, and what they wait for."),
+    "decisions": ExportSection("Decisions", "Each time a rule decided to send or not to send, and why."),
+    "mails": ExportSection("Mails", "Each message that was to be sent, and what became of it."),
+    "engagement": ExportSection("Reactions", "Answers of mail servers, opens, clicks, complaints and unsubscriptions."),
+    "suppressions": ExportSection("Suppressions", "Addresses that get no mail. Hashes stand for the addresses."),
+    "confirmations": ExportSection("Confirmations", "Changes that the person confirms by a link in a mail."),
+    "links": ExportSection("Visits", "Visits without a login that were linked to the person."),
+    "imports": ExportSection("Imports", "Files from which values of the profile came."),
+    "dead_letters": ExportSection("Unreadable records", "Records about the person that could not be read."),
 }
-"""The parts of an export in their order, each with its title."""
+"""The parts of an export in their order."""
 _TOPICS = {
     PROFILES.name: "profile",
     EVENTS.name: "events",

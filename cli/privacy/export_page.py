@@ -28,7 +28,8 @@ def page(export: PersonExport) -> str:
         exported_at=export.exported_at,
         is_empty=export.is_empty,
         sections=[
-            {"name": name, "title": title, "places": _places(export.sections[name])} for name, title in SECTIONS.items()
+            {"name": name, "title": title, "about": about, "places": _places(export.sections[name])}
+            for name, (title, about) in SECTIONS.items()
         ],
     )
 

@@ -47,8 +47,17 @@ def test_the_page_needs_nothing_beside_it() -> None:
 
 def test_each_section_is_there_also_when_it_is_empty() -> None:
     html = page(exported())
-    assert all(f'<h2 id="{name}-title">{title}</h2>' in html for name, title in SECTIONS.items())
-    assert "Nothing is kept of this person." in html
+    for name, (title, about) in SECTIONS.items():
+        assert f'<h2 id="{name}-title">{title}</h2>\n<p class="about">{about}</p>' in html
+    assert html.count("Nothing is stored.") == len(SECTIONS)
+    assert "Nothing is stored about this person." in html
+
+
+def test_a_place_says_how_many_entries_it_has() -> None:
+    event = {"record": {"type": "viewed"}}
+    html = page(exported(events={"topic events": [event], "table visitor_events": [event, event]}))
+    assert "<h3>topic events: 1 entry</h3>" in html
+    assert "<h3>table visitor_events: 2 entries</h3>" in html
 
 
 def test_an_entry_is_headed_by_when_and_what() -> None:
