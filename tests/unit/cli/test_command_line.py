@@ -195,6 +195,11 @@ def test_a_setting_that_is_not_the_json_it_should_be_is_named_in_one_line(name):
     assert done.stderr == f'ebbtide: setting {name}: not JSON, such as ["one", "two"] or {{"name": "value"}}\n'
 
 
+def test_a_setting_of_another_kind_is_named_in_one_line_in_our_words():
+    done = process("run", "senders", EBBTIDE_SMTP_PORT="many")
+    assert (done.returncode, done.stderr) == (2, "ebbtide: setting EBBTIDE_SMTP_PORT: not a whole number\n")
+
+
 def test_senders_without_kafka_say_so_in_one_line_and_end_so_that_they_are_started_again():
     address = f"127.0.0.1:{free_port()}"
     done = process("run", "senders", EBBTIDE_KAFKA=address)
