@@ -31,7 +31,9 @@ def one_line(error: Exception) -> str | None:
     if "cimpl.KafkaException" in names:
         return f"Kafka does not answer ({error.args[0].str()}); `make status` shows what runs, `make up` starts it"
     if names & {"psycopg.OperationalError", "psycopg.errors.IdleInTransactionSessionTimeout"}:
-        return f"TimescaleDB does not answer ({outage_words(error)}); `make status` shows what runs, `make up` starts it"
+        return (
+            f"TimescaleDB does not answer ({outage_words(error)}); `make status` shows what runs, `make up` starts it"
+        )
     return _wrong_setting(error, names)
 
 

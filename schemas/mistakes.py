@@ -88,4 +88,9 @@ def mistake_words(wrong: "ErrorDetails") -> str:
         return str(context["error"])
     if kind in _EMPTY and context["min_length"] == 1:
         return "empty"
-    return _WORDS.get(kind, _UNFIT).format_map(context)
+    return _WORDS.get(kind, _UNFIT).format_map({name: _plain(value) for name, value in context.items()})
+
+
+def _plain(value: object) -> object:
+    """A whole number without a point."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -143,7 +143,7 @@ def _runner(
 
 
 def _played(runner: _Runner, job: "BacktestJob", printer: "StepPrinter", html: Path | None) -> "BacktestRun":
-    """The run of a job over all users. Its decisions go to standard output if the job writes them, its page to a file."""
+    """The run of a job over all users. Decisions that the job writes go to standard output, its page to a file."""
     from cli.backtest import page
     from cli.backtest.job import BacktestProblem
 

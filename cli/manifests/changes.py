@@ -130,7 +130,9 @@ def summary(found: Iterable[RuleChange]) -> str:
 def manifest_changes(log: RuleLog) -> Iterator[tuple[Manifest, list[RuleChange] | None, bool]]:
     """Each manifest that is kept, with what it changed, and whether its texts are. The changes are None if they cannot
     be known: texts are gone, or it is the oldest one and others came before it."""
-    before = {} if log.manifests and _is_first(log.manifests[0]) else None
+    before: dict[tuple[str, str], ManifestItem] | None = None
+    if log.manifests and _is_first(log.manifests[0]):
+        before = {}
     for manifest in log.manifests:
         whole = all(text in log.texts for text in manifest.texts)
         now = items(log, log.files(manifest)) if whole else None

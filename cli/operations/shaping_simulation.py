@@ -77,7 +77,9 @@ def _read(opened: BinaryIO, path: Path) -> Iterator[tuple[int, RecordedAttempt]]
         except ValidationError as error:
             place, words = next(iter(mistakes(error).items()))
             said = f"{place}: {words}" if place else words
-            raise UserError(f"{path}:{number}: not an attempt: {said}; `ebbtide senders simulate --help` shows one") from None
+            raise UserError(
+                f"{path}:{number}: not an attempt: {said}; `ebbtide senders simulate --help` shows one"
+            ) from None
 
 
 def as_json(now: Simulation, new: Simulation) -> dict[str, Any]:

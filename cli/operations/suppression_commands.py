@@ -124,7 +124,7 @@ def explain_suppression(
     raise typer.Exit(0 if found else EXIT_FAILED)
 
 
-@app.command("remove")
+@app.command("remove", hidden=True)  # its earlier name
 @app.command("lift")
 def lift_suppression(
     why: Why,

@@ -11,8 +11,8 @@ from senders.content.dkim import KeyProblem, key_names
 from triggers.language.diagnostics import Diagnostic
 from triggers.language.documents import BrandDocument, EndpointDocument
 
-_KEY_HINT = "list it in the file that EBBTIDE_DKIM_KEYS names; until delivery has it, the brand's mails wait"
-_SECRET_HINT = "put it into EBBTIDE_WEBHOOK_SECRETS; until delivery has it, the endpoint's webhooks wait"
+_FOR_KEYS = "list it in the file that EBBTIDE_DKIM_KEYS names; until delivery has it, the brand's mails wait"
+_FOR_ENDPOINTS = "put it into EBBTIDE_WEBHOOK_SECRETS; until delivery has it, the endpoint's webhooks wait"
 
 
 def missing_keys(brands: Iterable[BrandDocument]) -> Iterator[Diagnostic]:
@@ -24,13 +24,13 @@ def missing_keys(brands: Iterable[BrandDocument]) -> Iterator[Diagnostic]:
         keys = _configured_keys()
     except KeyProblem as problem:
         for each in named:
-            yield each.report.at(each.place("dkim"), "missing-signing-key", str(problem), _KEY_HINT)
+            yield each.report.at(each.place("dkim"), "missing-signing-key", str(problem), _FOR_KEYS)
         return
     for each in named:
         if str(each.brand.dkim) not in keys:
             key, brand = quoted(str(each.brand.dkim)), quoted(each.brand.name)
             message = f"the settings here have no key {key}, with which mails of {brand} are signed"
-            yield each.report.at(each.place("dkim"), "missing-signing-key", message, _KEY_HINT)
+            yield each.report.at(each.place("dkim"), "missing-signing-key", message, _FOR_KEYS)
 
 
 def _configured_keys() -> set[str]:
@@ -48,10 +48,10 @@ def missing_secrets(endpoints: Sequence[EndpointDocument]) -> Iterator[Diagnosti
         known = Environment.of().webhook_secrets or set()
     except UserError as problem:
         for each in endpoints:
-            yield each.report.at(each.place("secrets"), "missing-secret", str(problem), _SECRET_HINT)
+            yield each.report.at(each.place("secrets"), "missing-secret", str(problem), _FOR_ENDPOINTS)
         return
     for each in endpoints:
         for secret in each.endpoint.secret_names:
             if secret not in known:
                 message = f"the settings here have no secret {quoted(secret)}, which {quoted(each.endpoint.name)} needs"
-                yield each.report.at(each.secret_place(secret), "missing-secret", message, _SECRET_HINT)
+                yield each.report.at(each.secret_place(secret), "missing-secret", message, _FOR_ENDPOINTS)

@@ -17,7 +17,7 @@ EventFile = Annotated[
     typer.Option(
         "--event",
         metavar="FILE|JSON",
-        help="""A file with the event, as JSON or YAML, - for standard input; or itself: '{"properties": {"total": 25}}'.""",
+        help="""The event in a file of JSON or YAML, - for stdin; or itself, as '{"properties": {"total": 25}}'.""",
     ),
 ]
 OccurrenceFile = Annotated[

@@ -68,7 +68,7 @@ class GivenUser:
 
 
 def read_user(given: str) -> GivenUser:
-    """The user in a file of JSON or YAML, `-` for standard input, or in JSON itself; raises BadInput or InvalidRules."""
+    """The user in a file of JSON or YAML, `-` for standard input, or JSON itself. Raises BadInput or InvalidRules."""
     place, found = shown_place(given, "--user"), read_mapping(given, "--user")
     if any(key in found for key in _OF_A_PROFILE):
         return _of_profile(place, found)

@@ -180,7 +180,7 @@ class DeliveryWorker:
         return self._lanes.rests_for(line)
 
     def problems(self) -> list[str]:
-        """What a person should look at: routes, limits, a shaping file that is not in force, missing keys, endpoints."""
+        """What a person should look at: routes, limits, a shaping file not in force, missing keys, endpoints."""
         parts = self._parts
         refused = None if parts.reload is None else parts.reload.problem
         of_file = [f"the old limits hold: {refused}"] if refused else []

@@ -4,7 +4,7 @@ A comment and not a key, because it changes nothing that the rule does. It appli
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from schemas.wording import closest, quoted
 from triggers.language.diagnostics import NOTES, REFUSED_IN_PUBLICATION, WARNINGS, Diagnostic, Report
@@ -42,6 +42,6 @@ def _codes(report: Report, comment: re.Match[str]) -> Iterator[str]:
             report.add(code.start(), "allow", message, hint)
 
 
-def without_allowed(found: Iterable[Diagnostic], allowed: dict[str, AllowComments]) -> list[Diagnostic]:
+def without_allowed(found: Iterable[Diagnostic], allowed: Mapping[str, AllowComments]) -> list[Diagnostic]:
     """The findings that their files, by path, do not allow."""
     return [each for each in found if each.path not in allowed or each not in allowed[each.path]]

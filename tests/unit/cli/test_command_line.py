@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -166,8 +167,9 @@ def test_an_error_that_a_person_can_act_on_is_its_own_line_and_a_defect_is_none(
 
 
 def commands(group: Any, name: str = "ebbtide") -> Iterator[tuple[str, Any]]:
-    """Each command and each group of commands, with what a person types."""
-    yield name, group
+    """Each command and each group of commands, with what a person types. Other names of a command are hidden."""
+    if not group.hidden:
+        yield name, group
     for each, command in getattr(group, "commands", {}).items():
         yield from commands(command, f"{name} {each}")
 
@@ -179,13 +181,21 @@ def test_the_help_of_each_command_ends_with_an_example_of_it(name, command):
 
 
 def test_a_server_that_takes_connections_and_says_nothing_is_away_within_seconds():
-    with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:
-        address = f"127.0.0.1:{silent.getsockname()[1]}"
-        began = time.monotonic()
+    asked_at: list[float] = []
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as silent, ThreadPoolExecutor(1) as taker:
+
+        def take() -> socket.socket:
+            taken, _ = silent.accept()
+            asked_at.append(time.monotonic())  # the start of the program before it takes as long as the machine is busy
+            return taken
+
+        first, address = taker.submit(take), f"127.0.0.1:{silent.getsockname()[1]}"
         done = process("run", "senders", EBBTIDE_KAFKA=address)
+        ended_at = time.monotonic()
+        first.result().close()
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert f"Kafka does not answer at {address}" in done.stderr
-    assert time.monotonic() - began < 10  # 2 s of waiting, and the start of a program on a busy machine
+    assert ended_at - asked_at[0] < 10  # 2 s of waiting
 
 
 @pytest.mark.parametrize("name", ["EBBTIDE_WEBHOOK_SECRETS", "EBBTIDE_DNS_SERVERS"])

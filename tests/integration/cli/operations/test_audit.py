@@ -132,7 +132,10 @@ def test_the_first_manifest_is_in_the_audit_with_all_that_it_adds(without_rules:
     ]
     assert [each["what"] for each in second["after"]["changes"]] == ["changed"]
     shown = world.ebbtide("audit", "--what", "rules").stdout
-    assert "ada  rules  manifest 1\n    after   rules 1\n    added trigger hello in the set default: mode shadow\n" in shown
+    assert (
+        "ada  rules  manifest 1\n    after   rules 1\n    added trigger hello in the set default: mode shadow\n"
+        in shown
+    )
     assert "    changed trigger hello in the set default: mode shadow → live\n2 changes\n" in shown
 
 

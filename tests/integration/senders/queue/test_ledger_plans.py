@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from drivers.ledger_attempts import LATER, MINE, NOW, admit, change, own, start, take
+from drivers.ledger_attempts import MINE, NOW, admit, change, own, start, take
 from drivers.running_senders import a_command
 from psycopg import AsyncConnection
 

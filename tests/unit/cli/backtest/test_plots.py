@@ -11,10 +11,13 @@ from cli.backtest.plots import FunnelRow, funnel, hour_grid
 _SAID = re.compile(r"(?:.*: )?([\d,]+)(?: to ([\d,]+))?")
 
 
+def elements(svg: str, name: str) -> list[ElementTree.Element]:
+    return [*ElementTree.fromstring(svg).iter(name)]  # noqa: S314  # ours
+
+
 def marks(svg: str) -> list[tuple[str, str]]:
     """The class of each rectangle, and what it says."""
-    found = ElementTree.fromstring(svg).iter("rect")
-    return [(rect.attrib["class"], "".join(rect.itertext())) for rect in found]
+    return [(rect.attrib["class"], "".join(rect.itertext())) for rect in elements(svg, "rect")]
 
 
 @given(st.lists(st.integers(0, 5_000), min_size=168, max_size=168), st.integers(0, 5_000))
@@ -36,6 +39,6 @@ def test_the_legend_of_the_hours_has_each_colour_with_the_counts_that_have_it(ho
 
 def test_a_bar_of_the_funnel_says_what_passed_and_what_was_stopped_and_its_legend_names_both_colours() -> None:
     svg = funnel([FunnelRow("consent", 1200, 200), FunnelRow("sent", 1000, 0)])
-    texts = ["".join(text.itertext()) for text in ElementTree.fromstring(svg).iter("text")]
+    texts = ["".join(text.itertext()) for text in elements(svg, "text")]
     assert texts == ["consent", "1,000  −200", "sent", "1,000", "passed", "stopped or held (−)"]
     assert marks(svg)[-2:] == [("bar", "passed"), ("stopped", "stopped or held (−)")]

@@ -115,7 +115,7 @@ def test_simulate_shows_what_another_file_would_have_done(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{}", ":1: not an attempt: at field required"),
+        ("{}", ":1: not an attempt: at: missing; "),
         ("x", ":1: not an attempt:"),
         (attempt(2) + "\n" + attempt(1), ":2: sooner than the line before; sort the attempts by `at`"),
     ],

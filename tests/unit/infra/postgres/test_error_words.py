@@ -24,8 +24,8 @@ HINT = "\n\tIs the server running on that host and accepting TCP/IP connections?
             "h:2: it refuses the user or the password",
         ),
         (
-            'connection failed: connection to server on socket "/run/x/.s.PGSQL.5432" failed: No such file or directory',
-            "/run/x/.s.PGSQL.5432: No such file or directory",
+            'connection failed: connection to server on socket "/run/.s.PGSQL.5432" failed: No such file or directory',
+            "/run/.s.PGSQL.5432: No such file or directory",
         ),
         ("connection timeout expired", "no answer in time"),
         ("failed to resolve host 'db': [Errno -2] Name or service not known", "its host is not known"),

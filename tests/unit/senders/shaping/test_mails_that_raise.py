@@ -8,7 +8,6 @@ from senders.shaping.permits import PermitBook
 from senders.shaping.ways import ShapedMail
 
 
-
 class BrokenWorld(LaneWorld):
     """Its book of one limit raises."""
 
