@@ -249,7 +249,7 @@ def test_a_plan_shows_its_effect_over_a_log_and_over_the_topics(
         assert [(each["trigger"], each["old"], each["new"]) for each in effect["sends"]] == [("a", 3, 1), ("b", 3, 3)]
         assert effect["users"]["fewer"] == 1
         assert effect["recorded"] == []
-        assert [each["place"].split(":")[0] for each in effect["skipped"]] == ["topic events"] * (users - 1)
+        assert ["first topic events:" in each for each in effect["skipped"]] == [True] * (users - 1)
         assert effect["events"] == 2 + users
     page = tmp_path / "page.html"
     shown = ebbtide(kafka, "plan", mine, "--no-running", "--since", "1h", "--html", page)
