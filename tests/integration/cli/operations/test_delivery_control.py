@@ -19,7 +19,10 @@ from drivers.running_senders import Harbour, harbour, have_topics, wait_until
 from drivers.shaped_delivery import in_state, publish, shape, zones_of
 
 from cli.operations.control import switches
+from schemas.brands import Brand, DkimName, SenderName
 from schemas.commands import SendCommand
+from schemas.rules import CURRENT, Manifest
+from schemas.topics import RULES
 from schemas.vocabulary import LedgerState
 
 pytestmark = pytest.mark.servers
@@ -134,6 +137,18 @@ def test_status_shows_lanes_what_binds_them_the_queue_by_age_sources_and_problem
     assert "waits for its time: limited " in shown
     assert "one mx.slow.example" in shown
     assert "problem  DANE is off" in shown
+
+
+def test_status_lists_a_brand_whose_key_delivery_does_not_have(delivery: Harbour) -> None:
+    now, sender = datetime.now(UTC), SenderName(address="mail@shop.example")
+    brand = Brand(name="keyless", sender=sender, dkim=DkimName(domain="shop.example", selector="spring"))
+    manifest = Manifest(number=int(now.timestamp()), texts=[], applied_at=now, brands=[brand])
+    delivery.publish(RULES.name, CURRENT, manifest)
+    lacking = "mails of brand keyless wait: no key for spring._domainkey.shop.example (EBBTIDE_DKIM_KEYS)"
+
+    wait_until(lambda: lacking in (status(delivery)["lanes"] or {}).get("problems", ()), "the brand is a problem")
+
+    assert f"problem  {lacking}" in senders(delivery, "status").stdout
     waits = wait_until(lambda: waits_in_memory(delivery), "a mail in the memory of the worker is explained")
     assert waits.startswith("on its lane: message_rate mails one mx.slow.example of slow; spent of 20/m; until ")
 
