@@ -137,6 +137,8 @@ def test_status_shows_lanes_what_binds_them_the_queue_by_age_sources_and_problem
     assert "waits for its time: limited " in shown
     assert "one mx.slow.example" in shown
     assert "problem  DANE is off" in shown
+    waits = wait_until(lambda: waits_in_memory(delivery), "a mail in the memory of the worker is explained")
+    assert waits.startswith("on its lane: message_rate mails one mx.slow.example of slow; spent of 20/m; until ")
 
 
 def test_status_lists_a_brand_whose_key_delivery_does_not_have(delivery: Harbour) -> None:
@@ -149,8 +151,6 @@ def test_status_lists_a_brand_whose_key_delivery_does_not_have(delivery: Harbour
     wait_until(lambda: lacking in (status(delivery)["lanes"] or {}).get("problems", ()), "the brand is a problem")
 
     assert f"problem  {lacking}" in senders(delivery, "status").stdout
-    waits = wait_until(lambda: waits_in_memory(delivery), "a mail in the memory of the worker is explained")
-    assert waits.startswith("on its lane: message_rate mails one mx.slow.example of slow; spent of 20/m; until ")
 
 
 def waits_in_memory(delivery: Harbour) -> str:
