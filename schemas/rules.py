@@ -67,6 +67,8 @@ class Manifest(Fact):
 
 DELIVERY = "delivery"
 """The scope of everything that delivery does."""
+RETRIED_KINDS = ("trigger", "purpose", "domain", "provider", "site", "source")
+"""What a scope of delivery can name so that its waiting commands can be retried. All of delivery can be, too."""
 _CONTROL_SCOPE = r"^(global|(trigger|purpose|brand|endpoint)/.+|delivery(/[a-z]+/.+)?)$"
 
 

@@ -12,7 +12,7 @@ from infra.kafka.topic_reader import read_all
 from schemas.addresses import plain_address
 from schemas.codec import DecodeError, decode
 from schemas.errors import UserError
-from schemas.rules import DELIVERY, Control
+from schemas.rules import DELIVERY, RETRIED_KINDS, Control
 from schemas.switches import OlderNumber
 from schemas.topics import CONTROL, RULES
 from schemas.vocabulary import PauseMode
@@ -26,7 +26,6 @@ EFFECT_S = 2
 """This many seconds after the command returns, no running worker sends what is paused."""
 _OF_RULES = ("trigger", "purpose", "brand", "endpoint")
 _OF_DELIVERY = (*_OF_RULES, "domain", "provider", "site", "source")
-_OF_RETRIES = ("trigger", "purpose", "domain", "provider", "site", "source")
 _SCOPE = re.compile(rf"global|({'|'.join(_OF_RULES)})/\S{{1,200}}|delivery(/({'|'.join(_OF_DELIVERY)})/\S{{1,200}})?")
 EVERYTHING = "all"
 
@@ -112,7 +111,7 @@ def _latest(found: Sequence[Control]) -> list[Control]:
 def delivery_scope(scope: str, *, retried: bool = False) -> str:
     """The scope on `control` of what people call this in delivery; raises UnknownScope, also if it is to be retried and
     cannot be."""
-    kinds, what = (_OF_RETRIES, "that can be retried") if retried else (_OF_DELIVERY, "of delivery")
+    kinds, what = (RETRIED_KINDS, "that can be retried") if retried else (_OF_DELIVERY, "of delivery")
     full = DELIVERY if scope == EVERYTHING else f"{DELIVERY}/{scope}"
     kind, _, name = scope.partition("/")
     if not _SCOPE.fullmatch(full) or scope == DELIVERY or (name and kind not in kinds):

@@ -15,10 +15,10 @@ from psycopg.errors import QueryCanceled
 
 from infra.postgres.database import AsyncDatabase
 from infra.service.faults import describe
-from schemas.rules import DELIVERY, Control
+from schemas.rules import DELIVERY, RETRIED_KINDS, Control
 from schemas.vocabulary import DeliveryReason
 from senders.delivery.ownership import PartitionOwnership
-from senders.policy.switches import WAY_KINDS, DeliverySwitches
+from senders.policy.switches import DeliverySwitches
 from senders.queue import pauses
 from senders.queue.pauses import ReleasePlace
 
@@ -26,8 +26,6 @@ BATCH = 5_000
 """Rows at once. Mail of others waits meanwhile."""
 REST = timedelta(minutes=1)
 """How long no look goes on after a statement that took longer than one may. Mails begin meanwhile."""
-RETRIED = ("", "trigger", "purpose", "domain", *WAY_KINDS)
-"""The kinds of scopes that can be retried; the empty one is all of delivery."""
 
 
 @dataclass(slots=True)
@@ -89,7 +87,8 @@ class PauseRelease:
         """The requests that came since the last call, without those that name what cannot be retried."""
         possible = []
         for request in self._switches.take_retries():
-            if _kind_and_name(request)[0] in RETRIED:
+            kind, _ = _kind_and_name(request)
+            if kind in ("", *RETRIED_KINDS):
                 possible.append(request)
             else:
                 self._log.warning("retry_not_possible", scope=request.scope, number=request.number)
@@ -121,7 +120,7 @@ class PauseRelease:
     async def _retry_in(self, partition: int, request: Control, limit: int) -> int:
         kind, name = _kind_and_name(request)
         trigger, purpose = (name if kind == each else None for each in ("trigger", "purpose"))
-        way = (kind, name) if kind in ("domain", *WAY_KINDS) else None
+        way = (kind, name) if kind not in ("", "trigger", "purpose") else None
         now = self._clock()
         return await self._database.run(
             lambda connection: pauses.retry_now(connection, [partition], trigger, purpose, now, limit, way)
