@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from confluent_kafka import Consumer, Message, TopicPartition
+from drivers.limits import HANGS_AFTER_S
 from drivers.own_broker import OwnBroker, own_broker
 from drivers.real_servers import RealServers
 
@@ -100,11 +101,9 @@ async def test_a_frozen_broker_is_known_within_seconds_and_its_return_is_too(bro
     try:
         began_s = time.monotonic()
         waiting = [asyncio.ensure_future(log.write([record(f"waiting-{n}")])) for n in range(20)]
-        await asyncio.sleep(AWAY_AFTER_S + 0.5)
-        refused_s = time.monotonic()
+        await _until_away(log)
         with pytest.raises(LogAway):
-            await log.write([record("refused")])
-        assert time.monotonic() - refused_s < 0.1
+            log.write([record("refused")]).send(None)  # in its first step: at once
         results = await asyncio.gather(*waiting, return_exceptions=True)
         assert all(isinstance(each, LogAway) for each in results)
         assert time.monotonic() - began_s < 5
@@ -133,14 +132,21 @@ async def test_a_broker_that_is_away_at_the_start_is_known_before_the_first_call
     assert await log.finish(1) == 0
 
 
+async def _until_away(log: EventLog) -> None:
+    with pytest.raises(LogAway):
+        async with asyncio.timeout(HANGS_AFTER_S):
+            while True:
+                log.require_room(1, 1)
+                await asyncio.sleep(0.05)
+
+
 async def _until_taken(log: EventLog, event: EventRecord) -> None:
-    end_s = time.monotonic() + 10
-    while True:
-        try:
-            return await log.write([event])
-        except LogAway:
-            assert time.monotonic() < end_s
-            await asyncio.sleep(0.1)
+    async with asyncio.timeout(HANGS_AFTER_S):
+        while True:
+            try:
+                return await log.write([event])
+            except LogAway:
+                await asyncio.sleep(0.1)
 
 
 async def test_a_broker_that_comes_back_in_time_costs_no_call(broker: OwnBroker) -> None:
@@ -148,7 +154,7 @@ async def test_a_broker_that_comes_back_in_time_costs_no_call(broker: OwnBroker)
     await log.write([record("first")])
     broker.freeze()
     waiting = asyncio.ensure_future(log.write([record("patient")]))
-    await asyncio.sleep(AWAY_AFTER_S / 2)
+    await asyncio.sleep(AWAY_AFTER_S / 4)  # the rest of it is for the broker to answer
     broker.thaw()
     await waiting
     await log.write([record("last")])
