@@ -3,6 +3,7 @@
 import gc
 import os
 import random
+import signal
 import sys
 import uuid
 from collections.abc import Generator, Iterator
@@ -17,6 +18,9 @@ from hypothesis import settings
 
 from infra.local.problems import SetupProblem
 
+# A shell starts what runs in the background so that it ignores Ctrl-C, and all that is started here would too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Hundreds of processes are started here; where an image of the machine forbids bytecode, each would compile all anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False

@@ -70,7 +70,8 @@ def reader(
 
 
 def publish(servers: RealServers, reader: Numbers, count: int) -> None:
-    producer = Producer({"bootstrap.servers": servers.kafka})
+    """Records that arrive together: to the reader, a part of them would be an end too."""
+    producer = Producer({"bootstrap.servers": servers.kafka, "linger.ms": 10_000})
     for _ in range(count):
         producer.produce(reader.topics[0], b"x", partition=0)
     assert producer.flush(30) == 0
