@@ -62,7 +62,7 @@ def states(delivery: Harbour) -> Counter[Any]:
 
 def wait_for_states(delivery: Harbour, expected: Counter[Any]) -> None:
     with suppress(AssertionError):  # the next line says more
-        wait_until(lambda: states(delivery) == expected, "the states", 30)
+        wait_until(lambda: states(delivery) == expected, "the states")
     assert states(delivery) == expected
 
 

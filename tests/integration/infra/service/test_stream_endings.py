@@ -66,7 +66,7 @@ def test_sigterm_at_any_moment_under_load_ends_in_time_and_loses_and_doubles_not
         assert status == 0 or (not begun and status in IMPORTING), where
         assert took_s < BOUND_S, where
         workers = [line["pid"] for line in log if line["event"] == "worker_started"]
-        wait_until(lambda pids=workers: all(map(is_gone, pids)), f"no worker is left over, {where}", 1)
+        wait_until(lambda pids=workers: all(map(is_gone, pids)), f"no worker is left over, {where}")
     record_property("statuses", dict(statuses))
     record_property("longest_s", round(max(took), 2))
     streams.start(*arguments)

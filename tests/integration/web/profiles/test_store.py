@@ -190,10 +190,8 @@ async def test_calls_do_not_wait_for_a_server_that_hangs(
         connection.execute("LOCK TABLE profiles")
         with pytest.raises(StoreAway):
             await store.store([said("u1", 1, plan="free")])
-        began = asyncio.get_running_loop().time()
         with pytest.raises(StoreAway):
-            await store.store([said("u1", 2, plan="pro")])
-        assert asyncio.get_running_loop().time() - began < 0.1
+            store.store([said("u1", 2, plan="pro")]).send(None)  # in its first step: at once
         connection.rollback()
 
     monkeypatch.setattr(store_module, "ANSWER_S", 5.0)
