@@ -13,7 +13,8 @@ from typing import Any
 import psycopg
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from drivers.real_servers import RealServers
-from drivers.running_senders import free_port, have_topics
+from drivers.free_ports import free_port
+from drivers.running_senders import have_topics
 from pydantic import SecretStr
 
 from schemas.codec import decode

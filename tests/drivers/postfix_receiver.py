@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from drivers.debian_programs import debian_program
-from drivers.running_senders import free_port, wait_until
+from drivers.free_ports import free_port
+from drivers.running_senders import wait_until
 
 QUEUES = "active bounce corrupt defer deferred flush hold incoming private maildrop public pid saved trace"
 MAIN = """

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ from typing import Any, TypeVar
 from confluent_kafka import Consumer, Producer, TopicPartition
 from drivers.asked_database import AskedDatabase
 from drivers.command_line import Done, ebbtide
+from drivers.free_ports import free_port
 from drivers.limits import HANGS_AFTER_S
 from drivers.real_servers import RealServers
 from drivers.warm_interpreter import WarmProcess, WarmProgram
@@ -56,13 +56,6 @@ subject: Hello {{ user.id }}
 --- text ---
 {{ word }}
 """
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that is not in use now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], T], what: str, timeout_s: float = HANGS_AFTER_S) -> T:

@@ -16,7 +16,8 @@ from typing import Any
 import psycopg
 import uvloop
 from confluent_kafka import Consumer, Message, TopicPartition
-from drivers.running_senders import free_port, have_topics, wait_until
+from drivers.free_ports import free_port
+from drivers.running_senders import have_topics, wait_until
 
 from infra.local.holders import answers
 from infra.postgres.migrate import migrate

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from drivers.own_broker import DISTANCE, own_broker
 from drivers.real_servers import RealServers
-from drivers.running_senders import free_port
+from drivers.free_ports import free_port
 
 USER, PASSWORD = "ebbtide", "open-sesame-4711"
 

@@ -21,7 +21,7 @@ import dns.zone
 from cryptography.hazmat.primitives.asymmetric import ec
 from drivers.debian_programs import debian_program
 from drivers.dns_server import Datagrams
-from drivers.running_senders import free_port
+from drivers.free_ports import free_port
 
 LIBRARIES = ("libunbound8", "libevent-2.1-7", "libprotobuf-c1", "libhiredis0.14", "libpython3.11", "libnghttp2-14")
 

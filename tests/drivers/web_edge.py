@@ -2,16 +2,16 @@
 
 import base64
 import json
-import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
-from drivers.running_senders import free_port, have_topics, wait_until
+from drivers.free_ports import free_port
+from drivers.running_senders import have_topics, wait_until
 from drivers.running_web import new_key
 from drivers.shared_topics import readable_events
 from drivers.supervised_workers import SupervisedWorkers
@@ -56,7 +56,7 @@ class WebEdge:
             "EBBTIDE_DATABASE_URL": database_url,
             "EBBTIDE_LEDGER_URL": database_url,
             "EBBTIDE_HTTP_PORT": str(self.port),
-            "EBBTIDE_HTTP_WEB_PORT": str(_two_free_ports()),
+            "EBBTIDE_HTTP_WEB_PORT": str(free_port(2)),
             "EBBTIDE_PUBLIC_URL": self.host,
             "EBBTIDE_LINK_KEYS": '["a key of the tests alone"]',
             "EBBTIDE_WEB_DIR": str(directory / "web"),
@@ -124,15 +124,6 @@ class WebEdge:
         """The lines of the log that only a defect writes."""
         lines = self.workers.lines() + self.publication.lines()
         return [line for line in lines if line["event"] in LOST or "exception" in line or line["level"] == "critical"]
-
-
-def _two_free_ports() -> int:
-    """The first of two ports in a row, for the pages of two workers."""
-    while True:
-        port = free_port()
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port + 1))
-            return port
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from drivers.command_line import Done
 from drivers.limits import HANGS_AFTER_S
-from drivers.running_senders import DOMAIN, Harbour, free_port, wait_until
+from drivers.free_ports import free_port
+from drivers.running_senders import DOMAIN, Harbour, wait_until
 from drivers.warm_interpreter import WarmProcess, run_warm
 
 from cli.demo.books import Books, command_of, read_books

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from drivers.real_servers import RealServers
-from drivers.running_senders import free_port, wait_until
+from drivers.free_ports import free_port
+from drivers.running_senders import wait_until
 from drivers.secured_broker import PASSWORD, authority, secured_broker
 from drivers.whole_pipeline import TEMPLATE, THANKS
 

@@ -3,7 +3,8 @@
 from datetime import UTC, datetime
 
 import pytest
-from drivers.running_senders import free_port, wait_until
+from drivers.free_ports import free_port
+from drivers.running_senders import wait_until
 from drivers.webhook_receiver import SECRET, WebhookReceiver
 from drivers.webhook_rules import SETTINGS, tell
 from drivers.whole_pipeline import THANKS, orders, pipeline

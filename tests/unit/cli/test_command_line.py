@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from drivers.command_line import Done
-from drivers.running_senders import free_port
+from drivers.free_ports import free_port
 
 from cli.errors import one_line
 from cli.main import command_line, main

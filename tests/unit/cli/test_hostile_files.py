@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from drivers.running_senders import free_port
+from drivers.free_ports import free_port
 from typer.testing import CliRunner
 
 from cli.errors import one_line

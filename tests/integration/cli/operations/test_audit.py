@@ -12,7 +12,8 @@ import psycopg
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 from drivers.command_line import Done, ebbtide
-from drivers.running_senders import free_port, have_topics
+from drivers.free_ports import free_port
+from drivers.running_senders import have_topics
 from drivers.whole_pipeline import new_topics
 
 from cli.auditing import NumberedChange, audit_numbered, audited

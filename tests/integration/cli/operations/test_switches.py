@@ -7,7 +7,8 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from drivers import command_line
 from drivers.command_line import Done
-from drivers.running_senders import free_port, have_topics, wait_until
+from drivers.free_ports import free_port
+from drivers.running_senders import have_topics, wait_until
 from drivers.whole_pipeline import TEMPLATE, THANKS
 from structlog.testing import capture_logs
 

@@ -6,7 +6,8 @@ from io import StringIO
 import psycopg
 import pytest
 from drivers.command_line import ebbtide
-from drivers.running_senders import free_port, have_topics
+from drivers.free_ports import free_port
+from drivers.running_senders import have_topics
 from drivers.whole_pipeline import TEMPLATE, THANKS
 from rich.console import Console
 

@@ -11,7 +11,8 @@ import yaml
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from docker.errors import DockerException
-from drivers.running_senders import free_port, wait_until
+from drivers.free_ports import free_port
+from drivers.running_senders import wait_until
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.docker_client import DockerClient
 

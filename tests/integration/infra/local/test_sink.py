@@ -7,7 +7,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from drivers.running_senders import free_port
+from drivers.free_ports import free_port
 
 from infra.local.sink import scripted_reply
 from infra.local.sink_mails import MAILS, MailFile, ReceivedMail, read_messages

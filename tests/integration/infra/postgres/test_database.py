@@ -9,7 +9,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from drivers.running_senders import free_port, wait_until
+from drivers.free_ports import free_port
+from drivers.running_senders import wait_until
 from psycopg.errors import DivisionByZero, UndefinedTable
 from structlog.testing import capture_logs
 

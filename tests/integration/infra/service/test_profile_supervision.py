@@ -12,7 +12,8 @@ import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient
 from drivers.real_servers import RealServers
-from drivers.running_senders import free_port, wait_until
+from drivers.free_ports import free_port
+from drivers.running_senders import wait_until
 from drivers.supervised_workers import SupervisedWorkers
 from drivers.web_topics import WrittenRecords
 from drivers.whole_pipeline import new_topics

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient
 from drivers.real_servers import RealServers
-from drivers.running_senders import free_port, wait_until
+from drivers.free_ports import free_port
+from drivers.running_senders import wait_until
 from drivers.running_streams import Streams
 from drivers.supervised_workers import is_gone
 from drivers.whole_pipeline import PARTITIONS
@@ -190,7 +191,7 @@ def test_a_second_supervisor_of_the_instance_is_refused_in_one_line(streams: Str
 
 def test_a_supervisor_that_is_killed_leaves_no_worker(streams: Streams, two_workers: dict[int, int]) -> None:
     streams.stop(signal.SIGKILL)
-    wait_until(lambda: all(map(is_gone, two_workers.values())), "both workers are gone", 5)
+    wait_until(lambda: all(map(is_gone, two_workers.values())), "both workers are gone")
     assert json.loads(streams.cli("streams", "status", "--json").stdout)["supervisor"] is None
     refused(streams, "no supervisor of stream workers runs", "streams", "restart")
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from drivers.real_servers import RealServers
-from drivers.running_senders import free_port, wait_until
+from drivers.free_ports import free_port
+from drivers.running_senders import wait_until
 from drivers.running_web import basic, new_key, records
 from drivers.supervised_workers import SupervisedWorkers
 from drivers.whole_pipeline import new_topics

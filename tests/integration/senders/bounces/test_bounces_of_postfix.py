@@ -8,7 +8,7 @@ from drivers.bounce_listener import COMMAND, DOMAIN, listening
 from drivers.mail_certificates import Authority
 from drivers.postfix_receiver import postfix_receiver
 from drivers.real_servers import RealServers
-from drivers.running_senders import free_port
+from drivers.free_ports import free_port
 
 from infra.local.sink_process import Sink
 from schemas.vocabulary import OutcomeKind

@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
-from drivers.running_senders import a_command, free_port
+from drivers.free_ports import free_port
+from drivers.running_senders import a_command
 from psycopg import AsyncConnection
 
 from infra.kafka.connection import Connection

@@ -5,7 +5,7 @@ from email import message_from_bytes, policy
 from pathlib import Path
 
 import pytest
-from drivers.running_senders import free_port
+from drivers.free_ports import free_port
 from typer.testing import CliRunner, Result
 
 from cli.main import app

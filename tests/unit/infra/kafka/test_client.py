@@ -7,8 +7,9 @@ from contextlib import ExitStack
 from threading import Thread
 
 import pytest
-from drivers.running_senders import free_port
+from drivers.free_ports import free_port
 
+from infra.kafka import client
 from infra.kafka.client import KafkaAway, require_kafka
 
 
@@ -31,12 +32,15 @@ def test_servers_that_are_silent_are_away_within_one_deadline(silent: list[str])
     assert time.monotonic() - began < 3
 
 
-def test_a_broker_that_answers_is_found_at_once_behind_those_that_are_silent(silent: list[str]) -> None:
+def test_a_broker_that_answers_is_found_at_once_behind_those_that_are_silent(
+    silent: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "ANSWER_S", 60.0)
     with socket.create_server(("127.0.0.1", 0)) as broker:
         Thread(target=_answer, args=(broker,), daemon=True).start()
         began = time.monotonic()
         require_kafka(f"{','.join(silent)},127.0.0.1:{broker.getsockname()[1]}")
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 30
 
 
 def _answer(server: socket.socket) -> None:

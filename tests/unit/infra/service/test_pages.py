@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 import pytest
 from drivers.pages import get
-from drivers.running_senders import free_port
+from drivers.free_ports import free_port
 
 from infra.service.health import Health, Phase, State
 from infra.service.pages import Pages, PageServer

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drivers.running_senders import free_port, wait_until
+from drivers.free_ports import free_port
+from drivers.running_senders import wait_until
 from drivers.supervised_workers import is_gone
 
 from infra.service.worker_slot import LONGEST_PAUSE_S, REFUSED, STEADY_S, Slot

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from drivers.running_senders import free_port
+from drivers.free_ports import free_port
 
 from cli.environment import STREAMS, Environment
 from cli.operations.worker_status import WorkerStatus, look

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drivers.running_senders import free_port
+from drivers.free_ports import free_port
 
 from infra.local.sink_process import Sink
 from schemas.vocabulary import DeliveryReason, LedgerState, ReplyClass

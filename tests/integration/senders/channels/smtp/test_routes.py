@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from drivers.mail_certificates import Authority
 from drivers.mail_receiver import Receiver, Talk, running
-from drivers.running_senders import free_port
+from drivers.free_ports import free_port
 from pydantic import SecretStr
 
 from schemas.vocabulary import DeliveryReason, LedgerState
