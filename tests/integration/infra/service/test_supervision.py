@@ -169,13 +169,15 @@ def watch_readiness(streams: Streams, rolled: Future[object]) -> dict[int, float
 @pytest.mark.usefixtures("two_workers")
 def test_ctrl_c_stops_all_within_five_seconds_and_loses_nothing_that_is_in_flight(streams: Streams) -> None:
     before = totals(streams)["records_applied_total", "events"]
-    feed = streams.publishing(12_000, per_s=4_000)
+    over = threading.Event()
+    feed = streams.publishing(200_000, per_s=4_000, over=over)
     wait_until(lambda: totals(streams)["records_applied_total", "events"] > before, "the work has begun")
-    status, took_s = streams.stop(signal.SIGINT)
+    status, took_s = streams.stop(signal.SIGINT)  # in the middle of its work: it goes on coming
+    over.set()
     feed.join()
     assert status == 0, streams.tail()
     assert took_s < 5.0
-    assert 0 < streams.lag() < 12_000, "it was not in the middle of its work"
+    assert streams.lag() > 0
     commands, decisions = streams.decided()
     assert commands == decisions, "half of a checkpoint is visible"
     assert set(commands) == {1}
