@@ -139,8 +139,8 @@ def test_mail_waits_while_all_sources_are_blocked_and_goes_out_when_the_block_en
 
 
 def waiting_command(delivery: Harbour) -> str:
-    [[command], *_] = delivery.rows("SELECT command_id FROM ledger WHERE reason = 'limited'")
-    return str(command)
+    rows = delivery.rows("SELECT command_id, detail FROM ledger WHERE reason = 'limited'")
+    return next(str(command) for command, detail in rows if said_blocked(detail))
 
 
 def said_blocked(detail: str) -> bool:
