@@ -183,7 +183,7 @@ async def test_a_lost_connection_is_made_again_unnoticed(store: ProfileStore, da
 async def test_calls_do_not_wait_for_a_server_that_hangs(
     store: ProfileStore, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "ANSWER_S", 0.2)
+    monkeypatch.setattr(store_module, "ANSWER_S", 1.0)
     monkeypatch.setattr(store_module, "STUCK_S", 0.1)
     await store.store([said("u1", plan="gold")])
     with closing(psycopg.connect(database_url)) as connection:
