@@ -69,7 +69,7 @@ class Supervised:
 
     def __init__(self, worker: str, log: Path, **others: str) -> None:
         self._log = log
-        variables = os.environ | {"PORT": str(free_port())} | others
+        variables = os.environ | {"PORT": str(free_port(2))} | others
         with log.open("wb") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", PROGRAM, worker], stdout=out, stderr=out, env=variables
