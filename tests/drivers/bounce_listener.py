@@ -12,8 +12,8 @@ from typing import Any
 
 import psycopg
 from confluent_kafka import Consumer, KafkaException, TopicPartition
-from drivers.real_servers import RealServers
 from drivers.free_ports import free_port
+from drivers.real_servers import RealServers
 from drivers.running_senders import have_topics
 from pydantic import SecretStr
 

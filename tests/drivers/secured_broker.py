@@ -12,9 +12,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from drivers.free_ports import free_port
 from drivers.own_broker import DISTANCE, own_broker
 from drivers.real_servers import RealServers
-from drivers.free_ports import free_port
 
 USER, PASSWORD = "ebbtide", "open-sesame-4711"
 

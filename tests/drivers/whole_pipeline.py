@@ -12,8 +12,8 @@ from typing import Any
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from drivers.command_line import Done
-from drivers.limits import HANGS_AFTER_S
 from drivers.free_ports import free_port
+from drivers.limits import HANGS_AFTER_S
 from drivers.running_senders import DOMAIN, Harbour, wait_until
 from drivers.warm_interpreter import WarmProcess, run_warm
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from drivers.real_servers import RealServers
 from drivers.free_ports import free_port
+from drivers.real_servers import RealServers
 from drivers.running_senders import SOURCE, Harbour, a_command, harbour, have_topics, parsed, wait_until
 from drivers.warm_interpreter import WarmProcess, run_warm
 

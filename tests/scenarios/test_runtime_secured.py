@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from drivers.real_servers import RealServers
 from drivers.free_ports import free_port
+from drivers.real_servers import RealServers
 from drivers.running_senders import wait_until
 from drivers.secured_broker import PASSWORD, authority, secured_broker
 from drivers.whole_pipeline import TEMPLATE, THANKS

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from drivers.real_servers import RealServers
 from drivers.free_ports import free_port
+from drivers.real_servers import RealServers
 from drivers.running_senders import wait_until
 from drivers.running_web import RunningWeb, new_key
 from drivers.web_topics import WrittenRecords, publish

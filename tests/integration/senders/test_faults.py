@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 from confluent_kafka import KafkaException
-from drivers.real_servers import RealServers
 from drivers.free_ports import free_port
+from drivers.real_servers import RealServers
 from drivers.running_senders import Harbour, Tail, a_command, harbour, have_topics, parsed, wait_until
 from drivers.serving import serving
 

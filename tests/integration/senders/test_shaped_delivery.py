@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from drivers.dns_server import answering
-from drivers.real_servers import RealServers
 from drivers.free_ports import free_port
+from drivers.real_servers import RealServers
 from drivers.running_senders import Harbour, harbour, have_topics, wait_until
 from drivers.shaped_delivery import FREE, in_state, limited, publish, shape, zones_of
 

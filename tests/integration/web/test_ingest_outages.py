@@ -73,9 +73,7 @@ def test_a_frozen_broker(database_url: str, broker: OwnBroker) -> None:
         assert refused.encode() not in found
 
 
-def test_more_than_may_wait_is_postponed(
-    database_url: str, broker: OwnBroker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_than_may_wait_is_postponed(database_url: str, broker: OwnBroker, monkeypatch: pytest.MonkeyPatch) -> None:
     most = 100
     monkeypatch.setattr(app, "EventLog", partial(EventLog, most_events=most))
     with running_web(broker.address, database_url) as web:

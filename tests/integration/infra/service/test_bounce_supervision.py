@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from drivers.bounce_listener import DOMAIN, KEYS
-from drivers.real_servers import RealServers
 from drivers.free_ports import free_port
+from drivers.real_servers import RealServers
 from drivers.running_senders import wait_until
 from drivers.supervised_workers import SupervisedWorkers
 from drivers.whole_pipeline import new_topics

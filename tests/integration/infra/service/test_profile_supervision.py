@@ -11,8 +11,8 @@ from pathlib import Path
 import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient
-from drivers.real_servers import RealServers
 from drivers.free_ports import free_port
+from drivers.real_servers import RealServers
 from drivers.running_senders import wait_until
 from drivers.supervised_workers import SupervisedWorkers
 from drivers.web_topics import WrittenRecords

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from drivers.free_ports import free_port
 from drivers.pages import samples
 from drivers.real_servers import RealServers
-from drivers.free_ports import free_port
 from drivers.running_senders import Harbour, a_command, harbour, have_topics, parsed, wait_until
 from drivers.supervised_workers import SupervisedWorkers, is_gone
 from drivers.whole_pipeline import new_topics

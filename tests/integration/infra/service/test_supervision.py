@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient
-from drivers.real_servers import RealServers
 from drivers.free_ports import free_port
+from drivers.real_servers import RealServers
 from drivers.running_senders import wait_until
 from drivers.running_streams import Streams
 from drivers.supervised_workers import is_gone

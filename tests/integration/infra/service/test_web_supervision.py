@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from drivers.real_servers import RealServers
 from drivers.free_ports import free_port
+from drivers.real_servers import RealServers
 from drivers.running_senders import wait_until
 from drivers.running_web import basic, new_key, records
 from drivers.supervised_workers import SupervisedWorkers

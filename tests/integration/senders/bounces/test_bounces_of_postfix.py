@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from drivers.bounce_listener import COMMAND, DOMAIN, listening
+from drivers.free_ports import free_port
 from drivers.mail_certificates import Authority
 from drivers.postfix_receiver import postfix_receiver
 from drivers.real_servers import RealServers
-from drivers.free_ports import free_port
 
 from infra.local.sink_process import Sink
 from schemas.vocabulary import OutcomeKind

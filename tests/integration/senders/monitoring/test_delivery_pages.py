@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drivers.free_ports import free_port
 from drivers.pages import get, samples
 from drivers.real_servers import RealServers
-from drivers.free_ports import free_port
 from drivers.running_senders import Harbour, a_command, harbour, have_topics, wait_until
 from drivers.whole_pipeline import new_topics
 

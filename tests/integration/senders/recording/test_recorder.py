@@ -7,8 +7,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from drivers.real_servers import RealServers
 from drivers.free_ports import free_port
+from drivers.real_servers import RealServers
 from psycopg import Connection
 
 from infra.kafka.connection import Connection as KafkaConnection

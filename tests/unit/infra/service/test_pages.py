@@ -7,8 +7,8 @@ from collections.abc import Collection
 from importlib.metadata import version
 
 import pytest
-from drivers.pages import get
 from drivers.free_ports import free_port
+from drivers.pages import get
 
 from infra.service.health import Health, Phase, State
 from infra.service.pages import Pages, PageServer

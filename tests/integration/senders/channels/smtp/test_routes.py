@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drivers.free_ports import free_port
 from drivers.mail_certificates import Authority
 from drivers.mail_receiver import Receiver, Talk, running
-from drivers.free_ports import free_port
 from pydantic import SecretStr
 
 from schemas.vocabulary import DeliveryReason, LedgerState
