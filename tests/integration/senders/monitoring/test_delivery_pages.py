@@ -104,7 +104,7 @@ def test_the_counters_agree_with_the_ledger(delivery: Harbour, port: int) -> Non
     silent = delivery.publish_user(consent={"marketing": Consent(granted=False, time="2026-01-01T00:00:00Z")})
     removed = delivery.publish_user()
     delivery.publish(PROFILES.name, removed, None)
-    unknown_template = a_command(users[0], "0" * 64)
+    unknown_template = a_command(delivery.publish_user(), "0" * 64)  # of nobody who will complain
     commands = [a_command(user, template) for user in [*users, greylisted, silent, removed] for _ in range(3)]
     for command in [*commands, unknown_template]:
         delivery.publish(COMMANDS.name, command.user_id, command)
