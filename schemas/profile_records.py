@@ -127,12 +127,21 @@ def refusals_in(consent: Any) -> dict[str, datetime | None]:
 
 
 def _object(value: bytes | None) -> dict[str, Any]:
-    """The JSON object in a value; empty if it is none."""
+    """The JSON object in a value, also if it is nearly JSON; empty if it is none."""
+    raw = value or b""
     try:
-        data = orjson.loads(value or b"")
+        data = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        return {}
+        data = _nearly_json(raw)
     return data if isinstance(data, dict) else {}
+
+
+def _nearly_json(raw: bytes) -> Any:
+    """What other writers produce: a byte order mark, NaN, numbers beyond a double, Latin-1, control characters."""
+    try:
+        return json.loads(raw.decode("utf-8-sig", "surrogateescape"), strict=False)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _user_of(key: bytes | None) -> str | None:

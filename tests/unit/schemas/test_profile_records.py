@@ -91,6 +91,28 @@ def test_the_key_names_the_user_of_a_value_that_is_not_a_profile(raw):
     assert (record.users, record.owner, record.says_address) == (("u1",), "u1", False)
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\xef\xbb\xbf" + orjson.dumps(WHOLE),
+        orjson.dumps(WHOLE)[:-1] + b',"score":NaN}',
+        orjson.dumps(WHOLE)[:-1] + b',"score":1e400}',
+        orjson.dumps(WHOLE)[:-1] + b',"name":"\xfc"}',
+        orjson.dumps(WHOLE)[:-1] + b',"name":"a\x07b"}',
+        orjson.dumps(WHOLE)[:-1] + b',"name":"\\ud800"}',
+    ],
+)
+def test_a_refusal_in_what_is_nearly_json_is_not_lost(raw):
+    record = unread(raw)
+    assert record.error.cause is DeadLetterCause.NOT_JSON
+    assert (record.owner, record.refused, record.address) == ("u1", {"marketing": INSTANT}, "u1@mail.example")
+
+
+def test_a_user_or_an_address_that_cannot_be_decoded_is_not_guessed():
+    record = unread(b'{"user_id": "u\xff", "address": "a@b\xff.example", "consent": {"marketing": false}}')
+    assert (record.users, record.refused, record.says_address) == (("u1",), {"marketing": None}, False)
+
+
 @pytest.mark.parametrize("key", [None, b"", b"\xff", b"a\nb", b"x" * 257])
 def test_a_key_that_is_not_a_valid_user_id_names_no_user(key):
     assert unread(b"{", key=key).users == ()
