@@ -313,25 +313,34 @@ def ask_segments(
     """Asks these segments again as of an instant; who enters or leaves.
 
     An event that `moved_by` names gives the entry its id and its instant; time and a profile give it their instant. One
-    that is `turning` at this instant moves by time, after all records of the instant, and not by this one.
+    that is `turning` at this instant moves by time, after all records of the instant, but has the name of the latest
+    event after which it was moved.
     """
     entries = []
     for name in sorted(names):
         known, now = me.segments.get(name, False), belongs(me, name, at_ms)
-        if known is not now and name in turning:
+        if name in turning:
             me.asked_ms[name], me.kept_due_ms[name] = at_ms - 1, at_ms
+            me.turned_by.pop(name, None)
+            if known is not now:
+                me.turned_by[name] = _by_time(at_ms) if moved_by is None else moved_by.id
             continue
         me.segments[name], me.asked_ms[name] = now, at_ms
         me.kept_due_ms.pop(name, None)
+        turned_by = me.turned_by.pop(name, None)
         if known is now:
             continue
-        how, by_time = "segment.entered" if now else "segment.left", datetime.fromtimestamp(at_ms / 1000, UTC)
-        event = Seen(by_time.isoformat(), how, at_ms, "", {})
+        how = "segment.entered" if now else "segment.left"
+        event = Seen(turned_by or _by_time(at_ms), how, at_ms, "", {})
         if moved_by is not None:
             event = Seen(moved_by.id, how, moved_by.time_ms, "", {})
         for rule in me.book.ranked:
             entries += [Entry(rule, event, event.time_ms) for b in rule.borders if (b.segment, b.enters) == (name, now)]
     return entries
+
+
+def _by_time(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat()
 
 
 def keep_due(me: Present, turning: frozenset[str]) -> None:

@@ -83,7 +83,9 @@ class Present:
     asked_ms: dict[str, int] = field(default_factory=dict)
     """When that was."""
     kept_due_ms: dict[str, int] = field(default_factory=dict)
-    """By segment, an instant at which it was due for evaluation when the zone changed at that same instant."""
+    """By segment, an instant at which it is still due for evaluation although a record of that instant was applied."""
+    turned_by: dict[str, str] = field(default_factory=dict)
+    """By segment, the name of the latest record of that instant, if the user is on the other side after it."""
     slots_after: dict[str, int] = field(default_factory=dict)
     planned_ms: int | None = None
     written: ExpectedWrites = field(default_factory=ExpectedWrites)
@@ -182,7 +184,7 @@ def belongs(me: Present, name: str, at_ms: int) -> bool:
 def belongs_now(me: Present, name: str, at_ms: int) -> bool:
     """What a condition reads of a segment: one that names `now` keeps the result of its last evaluation."""
     if name in me.segments and "now" in me.book.segments[name]:
-        return me.segments[name]
+        return me.segments[name] is not (name in me.turned_by and at_ms >= me.now_ms)
     return belongs(me, name, at_ms)
 
 

@@ -158,6 +158,8 @@ class Evaluation(Struct, eq=False):
         segment = self.rules.segments[name]
         known = self.state.segments.get(segment.key)
         if known is not None:
+            if known.moved_by is not None and at_ms >= self.now_ms:
+                return not known.inside
             pending = known.due is not None and known.due <= at_ms
             if "now" in segment.when.code.roots or (at_ms >= self.now_ms and not pending):
                 return known.inside

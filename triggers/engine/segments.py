@@ -10,11 +10,11 @@ condition reads can change by itself:
 - `now`: at each local midnight, as the language defines.
 
 So a segment that does not name `now` changes at the exact millisecond. If its timer is due at the instant of an event
-or a profile that would move it, the timer decides, after all records of that instant: what leaves a window and what
-comes into it at one instant move nobody twice (settled case 23). Its first evaluation, before the first event
-that feeds it or before the first profile, begins nothing (settled case 19). A segment that the user is not in, and that
-time cannot change, is not stored. Before a profile, or after a change of the set of segments, such a segment is
-evaluated once more before an event feeds it, which gives the earlier membership.
+or a profile, the timer decides, after all records of that instant: what leaves a window and what comes into it at one
+instant move nobody twice (settled case 23). The entry still has the name of the event that moved it. Its first
+evaluation, before the first event that feeds it or before the first profile, begins nothing (settled case 19). A
+segment that the user is not in, and that time cannot change, is not stored. Before a profile, or after a change of the
+set of segments, such a segment is evaluated once more before an event feeds it, which gives the earlier membership.
 """
 
 from collections.abc import Mapping
@@ -99,11 +99,11 @@ def _by_calendar(evaluation: Evaluation, segment: Segment) -> bool:
 def fall_due(evaluation: Evaluation, key: str) -> list[Move]:
     """Evaluates a segment whose timer is due, at that instant."""
     segment = evaluation.rules.memberships.get(key)
-    due = evaluation.state.segments[key].due
-    if segment is None or due is None:
+    known = evaluation.state.segments[key]
+    if segment is None or known.due is None:
         del evaluation.state.segments[key]
         return []
-    return _evaluate(evaluation.as_of(due), segment, None, due, by_timer=True)
+    return _evaluate(evaluation.as_of(known.due), segment, known.moved_by, known.due, by_timer=True)
 
 
 def _evaluate(
@@ -124,12 +124,13 @@ def _evaluate(
         known.inside if known is not None else before,
         evaluation.evaluate_segment(segment, evaluation.now_ms, report=True),
     )
-    if inside is not before and known is not None and not by_timer and _is_due(known, evaluation.now_ms):
+    name = event_id or as_time(at).isoformat()
+    if known is not None and not by_timer and _is_due(known, evaluation.now_ms):
+        known.moved_by = name if inside is not before else None
         return []
     _store(evaluation, segment, inside)
     if inside is before:
         return []
-    name = event_id or as_time(at).isoformat()
     entry = StoredEvent(name, ENTERED if inside else LEFT, at, "", {})
     return [(trigger, entry) for trigger in evaluation.rules.movers.get((segment.name, inside), ())]
 

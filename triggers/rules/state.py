@@ -67,6 +67,8 @@ class Membership(Struct, array_like=True):
 
     inside: bool
     due: int | None = None
+    moved_by: str | None = None
+    """The name of the latest event or profile at the instant `due`, if the user is on the other side after it."""
 
 
 MAX_GATHERED = 100

@@ -387,3 +387,21 @@ def test_at_one_instant_events_go_before_timers() -> None:
     assert moves(world) == [("in", "2026-01-05 10:00:00.000")]
     world.until("2026-01-08 00:00")
     assert moves(world)[1:] == [("out", "2026-01-07 10:00:00.000")]
+
+
+def test_an_event_at_the_instant_of_a_timer_names_the_move_that_stands_after_all_records_of_the_instant() -> None:
+    world = World(segment("metric.orders.count >= 2", ORDERS % "1d"))
+    for name in ("one", "two"):
+        world.event("2026-01-05 10:00", "order", event_id=name, n=1)
+    world.event("2026-01-06 10:00", "order", event_id="three", n=1)
+    world.until("2026-01-06 10:00")
+    assert [(each.trigger, each.occurrence) for each in world.commands] == [("in", '["two"]'), ("out", '["three"]')]
+
+
+def test_an_event_at_midnight_sees_where_it_moved_the_user_in_a_segment_that_names_now() -> None:
+    after = "---\ntrigger: t\npurpose: marketing\non: {event: order, where: segment.it}\nsend: c\n" + IN_AND_OUT
+    world = World(segment("metric.orders.count >= 2 && now > timestamp('2020-01-01T00:00:00Z')", ORDERS % "9d", after))
+    world.event("2026-01-05 10:00", "order", event_id="one", n=1)
+    world.event("2026-01-06 00:00", "order", event_id="two", n=1)
+    world.until("2026-01-06 00:00")
+    assert [(each.trigger, each.occurrence) for each in world.commands] == [("t", '["two"]'), ("in", '["two"]')]
