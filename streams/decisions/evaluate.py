@@ -114,7 +114,9 @@ class Decider:
         try:
             state = encoding.decode((record.key or b"").decode(), raw_state)
             effects = self.evaluator.apply_broadcast(state, event, now_ms)
-            update = self._checked_update(state, effects, record.partition) if effects.counts else Update()
+            if effects is None:
+                return Update()
+            update = self._checked_update(state, effects, record.partition)
             details, applied = [_problem_text(problem) for problem in effects.problems], True
         except Exception as error:  # any error: it concerns only this user
             update, details, applied = Update(), [f"{type(error).__name__}: {error}"], False

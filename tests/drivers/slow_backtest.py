@@ -112,7 +112,8 @@ class SlowBacktest:
             self._fire(state, clock, at_ms - 1)
             clock = at_ms
             if isinstance(what, Event) and what.user_id is None:
-                self._take(state, self.evaluator.apply_broadcast(state, stored_event(what), clock), clock)
+                met = self.evaluator.apply_broadcast(state, stored_event(what), clock)
+                self._take(state, met or Effects(), clock)
                 continue
             apply = getattr(self.evaluator, _HAPPENINGS[type(what)])
             self._take(state, apply(state, what, clock), clock)

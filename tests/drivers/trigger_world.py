@@ -112,7 +112,7 @@ class World:
     ) -> Effects:
         """An event without a user."""
         made = self._arriving(moment, name, arrives, event_id, None, properties)
-        return self.take(self.evaluator.apply_broadcast(self.state, stored_event(made), self.now))
+        return self.take(self.evaluator.apply_broadcast(self.state, stored_event(made), self.now) or Effects())
 
     def _arriving(
         self,

@@ -148,7 +148,7 @@ class EngineHistory:
             body |= {"time": _iso(now_ms - each.age_ms), "properties": each.properties}
             self.tell(BROADCAST, body)
             event = stored_event(Event.model_validate(body))
-            self.take(self.evaluator.apply_broadcast(self.state, event, now_ms))
+            self.take(self.evaluator.apply_broadcast(self.state, event, now_ms) or Effects())
         elif each.kind == "profile":
             body = _profile(each.properties, now_ms)
             self.tell("profiles", body)

@@ -130,6 +130,12 @@ def meet(me: Present, event: Seen, without_user: bool = False) -> list[Occurrenc
     return met
 
 
+def listens(me: Present, event: Seen) -> bool:
+    """Whether an occurrence waits for an event without a user, or ends by it."""
+    heard = [*_listening(me, event, "unless"), *_listening(me, event, "awaited")]
+    return any(pattern.same for _, patterns in heard for pattern in patterns)
+
+
 def reach(me: Present, event: Seen) -> list[Occurrence]:
     """An event without a user ends the occurrences that listen to it by `same`, and continues those that wait for it.
 

@@ -148,10 +148,14 @@ class SlowUser:
         elif fact.topic == "outcomes":
             self.outcome(fact.body)
         elif fact.topic == BROADCAST:
-            self.fire(self.me.now_ms - 1)
-            self.run_now(journeys.reach(self.me, self.in_time(_seen(fact.body))))
+            self.broadcast(self.in_time(_seen(fact.body)))
         else:
             self.event(_seen(fact.body))
+
+    def broadcast(self, event: Seen) -> None:
+        if journeys.listens(self.me, event):  # else nothing happens, also no look at the timers
+            self.fire(self.me.now_ms - 1)
+            self.run_now(journeys.reach(self.me, event))
 
     def profile(self, body: dict[str, Any]) -> None:
         me = self.me

@@ -195,7 +195,7 @@ class _Run:
             properties=dict(given.values),
         )
         if given.without_user:
-            return self.evaluator.apply_broadcast(self.state, stored_event(event), at_ms)
+            return self.evaluator.apply_broadcast(self.state, stored_event(event), at_ms) or Effects()
         return self.evaluator.apply_event(self.state, event, at_ms)
 
     def _take(self, effects: Effects, at_ms: int) -> None:

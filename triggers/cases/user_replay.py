@@ -171,7 +171,8 @@ class UserReplay:
             else:
                 state, event = kept.to_change(), found.event()
                 effects = self._evaluator.apply_broadcast(state, event, found.at_ms)
-                self.take(event, effects, found.at_ms, state)
+                if effects is not None:
+                    self.take(event, effects, found.at_ms, state)
                 after = place_of(found)
 
     def _fire(self, kept: KeptState, clock: int, until: int) -> None:

@@ -16,7 +16,7 @@ def reach(evaluation: Evaluation, event: StoredEvent) -> list[Occurrence]:
 
     Returns the occurrences that waited for it and now continue.
     """
-    if not any(_waits(evaluation, occurrence, event) for occurrence in evaluation.state.running):
+    if not concerns(evaluation, event):
         return []
     if not evaluation.state.seen.add(event.id, evaluation.now_ms):
         evaluation.count("duplicate")
@@ -24,6 +24,11 @@ def reach(evaluation: Evaluation, event: StoredEvent) -> list[Occurrence]:
     evaluation.count("reached")
     journeys.end_by_event(evaluation, event, without_user=True)
     return awaited.meet(evaluation, evaluation.rules.routes[event.type], event, without_user=True)
+
+
+def concerns(evaluation: Evaluation, event: StoredEvent) -> bool:
+    """Whether a running occurrence waits for the event."""
+    return any(_waits(evaluation, occurrence, event) for occurrence in evaluation.state.running)
 
 
 def _waits(evaluation: Evaluation, occurrence: Occurrence, event: StoredEvent) -> bool:

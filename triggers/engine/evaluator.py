@@ -99,15 +99,18 @@ class Evaluator:
         self._apply(evaluation, context)
         return evaluation.effects
 
-    def apply_broadcast(self, state: UserState, event: StoredEvent, now_ms: int) -> Effects:
+    def apply_broadcast(self, state: UserState, event: StoredEvent, now_ms: int) -> Effects | None:
         """Applies an event without a user to one user: only to the occurrences that wait for it by `same`.
 
-        It changes nothing if none does, or if its id is among the user's last 64 within 24 h.
+        None if none does when it comes: then it changes nothing, and no timer fires for it. An event whose id is among
+        the user's last 64 within 24 h only fires timers.
         """
         evaluation = self.evaluation(state, now_ms)
-        timers.fire(evaluation, now_ms, inclusive=False)
         if event.time_ms > now_ms + AHEAD_MS:
             event = replace(event, time_ms=now_ms)
+        if not broadcasts.concerns(evaluation, event):
+            return None
+        timers.fire(evaluation, now_ms, inclusive=False)
         timers.run(evaluation, broadcasts.reach(evaluation, event))
         return evaluation.effects
 

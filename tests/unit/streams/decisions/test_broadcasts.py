@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from schemas.broadcasts import Broadcast, broadcast_of
 from schemas.codec import decode, encode
 from schemas.deadletters import DeadLetter
+from schemas.decisions import Decision
 from schemas.events import Event
 from schemas.journal import AppliedRange, Checkpoint
-from schemas.topics import BROADCASTS, DEAD_LETTERS, EVENTS
+from schemas.topics import BROADCASTS, DEAD_LETTERS, DECISIONS, EVENTS
+from schemas.vocabulary import Reason
 from streams.decisions import waiting
 from streams.decisions.broadcasts import SLICE, BroadcastReader
 from streams.decisions.counts import DEAD_LETTERED, FAILED, UNDECIDED
@@ -22,6 +24,7 @@ from streams.decisions.evaluate import LARGEST_BROADCAST, Decider
 from streams.decisions.replay import Appended, Replay
 from streams.decisions.update import InputRecord, Update
 from streams.runtime.checkpoint import Output
+from triggers.cel.runtime import as_ms
 from triggers.engine.evaluation import Effects
 from triggers.engine.evaluator import Evaluator
 from triggers.language.diagnostics import SourceFile
@@ -270,6 +273,16 @@ def test_the_same_id_again_meets_only_who_was_not_met(partition):
     partition.broadcast(restocked())
     assert partition.waiting == {"ann"}
     assert partition.decider._counts[UNDECIDED, "reached"] == 2
+
+
+def test_what_was_due_before_it_is_decided_then_also_if_nothing_waits_any_more(partition):
+    partition.views("ann")
+    partition.at_ms += 2 * 86_400_000
+    written = partition.broadcast(restocked())
+    [decision] = [decode(Decision, out.value) for out in written if out.topic == DECISIONS.name]
+    assert (decision.reason, as_ms(decision.decided_at)) == (Reason.EXPIRED, partition.at_ms)
+    assert partition.waiting == set()
+    assert partition.decider._counts[UNDECIDED, "reached"] == 0
 
 
 def test_a_user_for_whom_it_fails_is_a_dead_letter_and_the_others_are_met(partition, monkeypatch):

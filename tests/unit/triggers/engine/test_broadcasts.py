@@ -1,6 +1,10 @@
 """Events without a user reach the occurrences that wait for them by `same`, and nothing else."""
 
-from drivers.trigger_world import World
+from drivers.trigger_world import World, at
+from msgspec.structs import replace
+
+from triggers.rules.encoding import encode
+from triggers.rules.events import StoredEvent
 
 RULES = """
 trigger: waitlist
@@ -171,3 +175,15 @@ def test_a_journey_that_waits_without_same_does_not_hear_it():
     world.broadcast("2026-01-05 13:00", "restocked", product="lamp", price=9)
     world.until("2026-01-08 00:00")
     assert world.sent == [("2026-01-07 11:00:00", "back", "b")]
+
+
+def test_one_that_nobody_waits_for_fires_no_timer_and_one_that_somebody_waited_for_does() -> None:
+    world, noon = waiting(), at("2026-01-06 12:00")  # two hours after the wait is over
+    before = encode(world.state)
+    of_another = StoredEvent("r1", "restocked", noon, "", {"product": "vase"})
+    assert world.evaluator.apply_broadcast(world.state, of_another, noon) is None
+    assert encode(world.state) == before
+    effects = world.evaluator.apply_broadcast(world.state, replace(of_another, properties={"product": "lamp"}), noon)
+    assert effects is not None
+    assert [(each.outcome, each.at_ms) for each in effects.records] == [("send", noon)]
+    assert effects.counts == {}
