@@ -26,7 +26,8 @@ pytestmark = pytest.mark.servers
 def delivery(servers: RealServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harbour]:
     new_topics(servers.kafka)  # without commands of other tests, which would count too
     database_url = servers.create_database()
-    ports = {"senders_web_port": servers.ports.senders_web, "session_timeout_ms": 6000}
+    # A worker keeps its partitions if it is back within the session time-out, however busy the machine is.
+    ports = {"senders_web_port": servers.ports.senders_web, "session_timeout_ms": 20_000}
     yield from harbour(servers.kafka, database_url, tmp_path_factory.mktemp("senders"), **ports)
     servers.drop_database(database_url)
 
