@@ -1,6 +1,5 @@
 """`ebbtide endpoints`: where webhooks go, which endpoints are suspended, and how to end that, audited."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -122,6 +121,8 @@ def _words(suspension: "Suspension") -> str:
 
 def _on_ledger(environment: Environment, work: "Callable[[AsyncConnection[Any]], Awaitable[T]]") -> T:
     """What `work` returns, done in one transaction on the ledger."""
+    import asyncio
+
     import psycopg
 
     async def run() -> T:

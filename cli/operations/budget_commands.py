@@ -1,6 +1,5 @@
 """`ebbtide budgets`: what budgets have let through and what they hold, and what a person does with that."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -88,6 +87,8 @@ def discard(
 def _change(
     done: str, name: str, why: str, by: str, most: int | None, instance: str, as_json: bool, make: Make
 ) -> None:
+    import asyncio
+
     who, reason = required(by, "--by"), required(why, "--reason")
     environment = Environment.of(instance)
     _, held = _read(environment)
@@ -125,6 +126,8 @@ async def _run(environment: Environment, name: str, most: int | None, make: Make
 
 
 def _read(environment: Environment) -> "tuple[list[BudgetStatus], dict[str, HeldCommands]]":
+    import asyncio
+
     import psycopg
 
     from infra.postgres.migrate import CONNECT_S, require_migrated

@@ -11,7 +11,6 @@ import typer
 from cli.columns import aligned
 from cli.environment import Environment
 from cli.options import EXIT_FAILED, AsJson, EngineName, Instance, console, print_json
-from infra.local.choice import choose_engine
 from infra.local.engine import Engine
 
 PANEL = "Local servers"
@@ -19,6 +18,8 @@ PANEL = "Local servers"
 
 def engine_of(instance: str, name: str | None) -> tuple[Environment, Engine]:
     """The environment of an instance, and the engine of its servers."""
+    from infra.local.choice import choose_engine
+
     environment = Environment.of(instance)
     return environment, choose_engine(name, environment.home, environment.ports)
 

@@ -1,6 +1,5 @@
 """`ebbtide senders settle`: what a person decides about commands in doubt."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -42,6 +41,8 @@ def settle(
 
     Example: `ebbtide senders settle 3f0c… --as resend --reason "not in their log" --by ada`
     """
+    import asyncio
+
     from senders.content.message import command_id_of
     from senders.queue.settlements import Settlement
 

@@ -66,6 +66,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_the_command_line_starts_without_the_libraries_of_servers():
+    """They would take longer than all else of a start."""
+    heavy = {"asyncio", "confluent_kafka", "faust", "psycopg", "pydantic"}
+    source = f"import sys, cli.main; print(*({heavy} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
 def test_check_and_test_pass_on_the_examples(ebbtide):
     checked = process("check", str(EXAMPLES))
     assert (checked.returncode, checked.stdout.splitlines()[-1]) == (
