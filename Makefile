@@ -6,7 +6,7 @@ unexport PYTHONDONTWRITEBYTECODE # where an image sets it, every process would c
 
 # ENGINE=compose takes the servers from a container engine instead of native processes.
 ENGINE ?= native
-# Tests wait more than they compute. Each process starts servers of its own; at most 5.
+# Tests wait more than they compute. Each process starts servers of its own; at most 4.
 TEST_PROCESSES ?= 3
 # `make test` makes the same random choices each time, so that it fails only by what was changed; SEED= makes new ones.
 SEED ?= 1

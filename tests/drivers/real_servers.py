@@ -31,8 +31,8 @@ MIGRATED = "ebbtide_migrated_"
 """Migrations make partitions for the coming days: the template's name has the day, and what the migrations are."""
 PORTS_APART = 10
 """Between the servers of two processes of pytest-xdist."""
-MOST_PROCESSES = 5
-"""Further ones would take the ports of `own_broker` and `test_servers`."""
+MOST_PROCESSES = 4
+"""Further ones would take the ports of `own_broker`: `test_ports_apart` counts them."""
 
 
 class RealServers:

@@ -32,9 +32,9 @@ from infra.service.processes import Process, wait_until
 
 pytestmark = pytest.mark.servers
 
-OFFSET = 620  # `tests/chaos`, which may run beside it, has the ports from 600
-MOVED = 640
-ELSEWHERE = 660
+OFFSET = 960  # nothing that may run beside it has ports from there on
+MOVED = 970
+ELSEWHERE = 980
 
 
 def ports(offset: int) -> Ports:
