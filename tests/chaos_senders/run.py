@@ -60,7 +60,7 @@ LOOK_S, LOOK_SHARE = 1.0, 0.05
 """How often the books are looked at, and the share of the time that this may take."""
 GROUPS_WITHIN_S = 15.0
 """For the broker's answer about the groups."""
-GROUPS = {CommandIntake.group: (COMMANDS.name,), Recorder.group: (OUTCOMES.name,)}
+GROUPS = [CommandIntake.group, Recorder.group]
 BALANCE = "SELECT commands, terminal, waiting, in_doubt FROM v_delivery_balance"
 OVERDUE = """SELECT command_id, owner, started_at FROM ledger_queue
              WHERE state = 'started' AND started_at < now() - %s::interval"""
@@ -345,15 +345,17 @@ class SenderChaos(TroubledRun):
     def _left(self) -> tuple[Any, ...]:
         """Records to read, commands that wait, outcomes to publish; and how many attempts of what is left were made."""
         with suppress(KafkaException, KafkaAway), Progress(self.kafka) as progress:
-            lag = sum(progress.lag(group, topics) for group, topics in GROUPS.items())
-            return (lag, *self.harbour.rows(LEFT)[0])
+            unread = progress.lag(CommandIntake.group, [COMMANDS.name])
+            left = self.harbour.rows(LEFT)[0]
+            unrecorded = progress.lag(Recorder.group, [OUTCOMES.name])  # last: what left the outbox meanwhile is there
+            return (unread + unrecorded, *left)
         return (-1, 0)
 
     def _groups(self) -> str:
         """What the broker says of the groups, of which its log says more."""
         admin = AdminClient({"bootstrap.servers": self.kafka, "log_level": 0})
         told = []
-        for name, answer in admin.describe_consumer_groups(list(GROUPS)).items():
+        for name, answer in admin.describe_consumer_groups(GROUPS).items():
             try:
                 group = answer.result(GROUPS_WITHIN_S)
             except KafkaException as error:

@@ -157,12 +157,16 @@ class Pipeline:
         settled = 0
         with Progress(self.kafka) as progress:
 
+            def lag() -> int:
+                return sum(progress.lag(group, topics) for group, topics in GROUPS.items())
+
             def drained() -> bool:
                 nonlocal settled
-                lag = sum(progress.lag(group, topics) for group, topics in GROUPS.items())
-                waiting = self.states()
-                left = lag + waiting["admitted"] + waiting["started"] + waiting["deferred"]
-                settled = settled + 1 if left == 0 else 0
+                unread, waiting = lag(), self.states()
+                left = waiting["admitted"] + waiting["started"] + waiting["deferred"]
+                [[unpublished]] = self.harbour.rows("SELECT count(*) FROM ledger_outbox")
+                unrecorded = lag()  # asked last: what left the outbox meanwhile is there
+                settled = settled + 1 if unread + left + unpublished + unrecorded == 0 else 0
                 return settled >= 2
 
             wait_until(drained, "everything is drained", timeout_s)
