@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +17,9 @@ from chaos.clocks import PartitionClocks
 from chaos.reading import WrittenTopics, aborted, audit
 from confluent_kafka import KafkaException
 from drivers.chaos_command import ChaosReport
-from drivers.troubled_run import TESTS, Trouble, TroubledRun
-from drivers.worker_crew import Workers
+from drivers.troubled_run import Trouble, TroubledRun
+from drivers.warm_interpreter import WarmProgram
+from drivers.worker_crew import WorkerProcess, Workers
 from rich.console import Console
 
 from cli.manifests.publication import apply_folder
@@ -29,7 +29,7 @@ from infra.kafka.progress import Progress
 from infra.kafka.publisher import Publisher
 from infra.kafka.topic_setup import ensure_topics
 from infra.local.kafka.server import KafkaServer
-from infra.local.layout import PROJECT_ROOT, Layout
+from infra.local.layout import Layout
 from infra.local.ports import Ports
 from schemas.codec import encode
 from schemas.rules import Control
@@ -39,6 +39,11 @@ from streams.settings import StreamSettings
 INPUTS = (PROFILES.name, OUTCOMES.name, EVENTS.name, BROADCASTS.name)
 PORT_OFFSET = 940
 MAX_WORKERS = 4
+ALONE = """import importlib, os
+from streams.runtime import failpoints
+os.setsid()  # Ctrl-C is not for the workers
+importlib.reload(failpoints)  # it reads the environment when it is imported
+"""
 RECOVERED_WITHIN_S = 120.0
 CLOCKS_WITHIN_S = 120.0
 """How long the clocks of partitions may take to pass an instant after which nothing happens to the workers any more."""
@@ -116,10 +121,11 @@ class Chaos(TroubledRun):
 
     # processes -------------------------------------------------------------------------------------------------------
 
-    def _program(self, slot: int) -> list[str]:
+    def _program(self, slot: int) -> WarmProgram:
         if self.plan.control:
-            return [sys.executable, str(TESTS / "chaos" / "worker.py"), str(slot)]
-        return [str(Path(sys.executable).with_name("ebbtide")), "run", "streams", "--slot", str(slot)]
+            return WarmProgram("chaos.worker", f"{ALONE}from chaos.worker import main; main()", (str(slot),))
+        source = f"{ALONE}from cli.main import main; main()"
+        return WarmProgram("streams.app", source, ("run", "streams", "--slot", str(slot)))
 
     def _variables(self, slot: int) -> dict[str, str]:  # noqa: ARG002 - the program has the slot
         return {
@@ -127,7 +133,6 @@ class Chaos(TroubledRun):
             "EBBTIDE_WEB_PORT": str(self.ports.web),
             "EBBTIDE_DATA_DIR": str(self.folder / "faust"),
             "CHAOS_MISTAKE": self.plan.control,
-            "PYTHONPATH": f"{PROJECT_ROOT}:{TESTS}",
         }
 
     def progress(self) -> str:
@@ -173,7 +178,7 @@ class Chaos(TroubledRun):
         struck = self._has_struck(slot, process, name)
         self.failpoints.append(name if struck else f"{name} was not reached")
 
-    def _has_struck(self, slot: int, process: subprocess.Popen[bytes], name: str) -> bool:
+    def _has_struck(self, slot: int, process: WorkerProcess, name: str) -> bool:
         if name == "abort_before_commit":
             return b"TRANSACTION_ABORTABLE" in self.crew.log(slot).read_bytes()[-20_000:]
         return process.poll() is not None

@@ -59,7 +59,9 @@ DIES_AFTER = 2 * SEEN_IDS
 """Records of a partition, in which a control has two users."""
 MISTAKES: dict[str, type[Runtime]] = {"split": Split, "awaiting": Awaiting}
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """The worker of the slot that the arguments name."""
     configure_logging()
     streams.app.Runtime = MISTAKES[os.environ["CHAOS_MISTAKE"]]  # type: ignore[misc]
     settings, slot = StreamSettings(), int(sys.argv[1])

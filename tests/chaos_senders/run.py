@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,8 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from drivers.chaos_command import ChaosReport
 from drivers.running_senders import Harbour
-from drivers.troubled_run import TESTS, Trouble, TroubledRun
+from drivers.troubled_run import Trouble, TroubledRun
+from drivers.warm_interpreter import WarmProgram
 from drivers.whole_pipeline import new_topics
 from drivers.worker_crew import Workers
 from rich.console import Console
@@ -32,7 +32,7 @@ from slow_model.compare import Comparison
 from infra.kafka.client import KafkaAway
 from infra.kafka.progress import Progress
 from infra.kafka.topic_setup import ensure_topics
-from infra.local.layout import PROJECT_ROOT, Layout
+from infra.local.layout import Layout
 from infra.local.native import NativeEngine
 from infra.local.ports import Ports
 from infra.local.sink_process import ProviderSink
@@ -52,6 +52,8 @@ STARTED_WITHIN_S = 60.0
 CALLS = "calls"
 """The file in which the receiver of webhooks keeps its requests."""
 CONTROLS = tuple(FAULTS)
+WORKER = "import os; os.setsid(); from chaos_senders.worker import main; main()"
+"""In a session of its own: Ctrl-C is not for the workers."""
 ANSWER_S = 10.0
 """The longest wait for a reply of the receiver."""
 LONGEST_REST_S = 10.0
@@ -193,11 +195,11 @@ class SenderChaos(TroubledRun):
             webhook_retry_longest_s=4.0,
         )
 
-    def _program(self, slot: int) -> list[str]:
-        return [sys.executable, "-m", "chaos_senders.worker", str(slot)]
+    def _program(self, slot: int) -> WarmProgram:
+        return WarmProgram("chaos_senders.worker", WORKER, (str(slot),))
 
     def _variables(self, slot: int) -> dict[str, str]:
-        more = {"PYTHONPATH": f"{PROJECT_ROOT}:{TESTS}", "CHAOS_FAULT": self.plan.control}
+        more = {"CHAOS_FAULT": self.plan.control}
         if slot == STATIC_SLOT:
             more["EBBTIDE_SENDER_INSTANCE"] = f"chaos-{slot}"
         return self.harbour.variables | more

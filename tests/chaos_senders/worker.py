@@ -1,4 +1,4 @@
-"""A real delivery worker of a chaos run: `python -m chaos_senders.worker SLOT`, with the settings of the environment.
+"""A real delivery worker of a chaos run, of the slot that the arguments name, with the settings of the environment.
 
 For the controls it can have a fault (CHAOS_FAULT), which the run must report.
 """
@@ -99,7 +99,9 @@ FAULTS: Mapping[str, tuple[Callable[[], None], str]] = {
 }
 """Each fault, and the trouble that shows it; none if it shows by itself."""
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """The worker."""
     if fault := os.environ.get("CHAOS_FAULT"):
         FAULTS[fault][0]()
     suspensions.FIRST, suspensions.LONGEST = SUSPENDED

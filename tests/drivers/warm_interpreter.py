@@ -8,6 +8,7 @@ import atexit
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -39,11 +40,19 @@ class WarmProcess:
         if self.poll() is None:
             os.kill(self.pid, sig)
 
+    def terminate(self) -> None:
+        """Asks it to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends it."""
+        self.send_signal(signal.SIGKILL)
+
     def poll(self) -> int | None:
         """Its exit status once it has ended; None before."""
         return self._status(0.0)
 
-    def wait(self, timeout: float) -> int:
+    def wait(self, timeout: float = HANGS_AFTER_S) -> int:
         """Its exit status; raises subprocess.TimeoutExpired."""
         if (status := self._status(timeout)) is None:
             raise subprocess.TimeoutExpired(f"process {self.pid}", timeout)

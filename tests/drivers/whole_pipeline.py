@@ -38,6 +38,8 @@ GROUPS = {
     "ebbtide-recorder": (DECISIONS.name, OUTCOMES.name),
 }
 PARTITIONS = 8
+COMMAND_LINE = "from cli.main import main; main()"
+"""`ebbtide`, as the source of a process."""
 
 THANKS = SourceFile(
     "thanks.yaml",
@@ -120,9 +122,8 @@ class Pipeline:
             "EBBTIDE_WEB_PORT": str(free_port()),
             "EBBTIDE_DATA_DIR": str(self.directory / "faust"),
         }
-        source, arguments = "from cli.main import main; main()", ("run", "streams", "--slot", "0")
-        log = self.directory / "streams.log"
-        self._streams = run_warm("streams.app", source, os.environ | variables, log, arguments)
+        log, arguments = self.directory / "streams.log", ("run", "streams", "--slot", "0")
+        self._streams = run_warm("streams.app", COMMAND_LINE, os.environ | variables, log, arguments)
 
     def end_streams(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Ends the Faust worker; returns its exit status."""

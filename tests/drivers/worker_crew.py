@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Self
 
 from drivers.limits import HANGS_AFTER_S
+from drivers.warm_interpreter import WarmProcess, WarmProgram
 
+WorkerProcess = subprocess.Popen[bytes] | WarmProcess
 STOP_S = 5.0
 """How soon a worker promises to end after SIGTERM."""
 
@@ -21,12 +23,12 @@ class Workers:
     def __init__(
         self,
         folder: Path,
-        program: Callable[[int], Sequence[str]],
+        program: Callable[[int], Sequence[str] | WarmProgram],
         variables: Callable[[int], Mapping[str, str]],
         begun: bytes = b"recovered",
     ) -> None:
         """`begun` is in the line that a worker logs when it begins to work."""
-        self.processes: dict[int, subprocess.Popen[bytes]] = {}
+        self.processes: dict[int, WorkerProcess] = {}
         self.exits: Counter[int] = Counter()
         self.folder = folder
         self._program, self._variables, self._begun = program, variables, begun
@@ -43,20 +45,18 @@ class Workers:
         """Where the worker writes."""
         return self.folder / f"worker-{slot}.log"
 
-    def start(self, slot: int, **variables: str) -> subprocess.Popen[bytes]:
+    def start(self, slot: int, **variables: str) -> WorkerProcess:
         """Starts the worker of `slot`."""
+        program, environment = self._program(slot), {**os.environ, **self._variables(slot), **variables}
         with self.log(slot).open("ab") as log:
             self._begins[slot] = log.tell()
-            process = subprocess.Popen(
-                self._program(slot),
-                env={**os.environ, **self._variables(slot), **variables},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self.processes[slot] = process
-        return process
+            if isinstance(program, WarmProgram):
+                self.processes[slot] = program.run(environment, self.log(slot))
+            else:
+                self.processes[slot] = subprocess.Popen(
+                    program, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                )
+        return self.processes[slot]
 
     def send(self, slot: int, what: signal.Signals) -> None:
         """Sends a signal to a worker."""

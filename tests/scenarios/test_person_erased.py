@@ -5,7 +5,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 import uuid
 from collections import Counter
@@ -18,7 +17,8 @@ import pytest
 from drivers.command_line import Done, ebbtide
 from drivers.real_servers import RealServers
 from drivers.running_senders import a_command, wait_until
-from drivers.whole_pipeline import THANKS, Pipeline, orders, pipeline
+from drivers.warm_interpreter import WarmProcess, run_warm
+from drivers.whole_pipeline import COMMAND_LINE, THANKS, Pipeline, orders, pipeline
 
 from cli.privacy.compaction import live_settings
 from infra.kafka.progress import Progress
@@ -114,15 +114,10 @@ class Town:
         assert (done.returncode == 0) == receipt["complete"], done
         return receipt
 
-    def begin_erasing(self, person: str) -> subprocess.Popen[bytes]:
+    def begin_erasing(self, person: str) -> WarmProcess:
         """The command as a process, to be killed."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "cli.main", "privacy", "erase", person, "--yes", "--json"],
-            env=os.environ | self.variables,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        arguments, log = ("privacy", "erase", person, "--yes", "--json"), self.pipeline.directory / "erasing.log"
+        return run_warm("streams.app", COMMAND_LINE, os.environ | self.variables, log, arguments)
 
     def in_snapshots(self, person: str) -> bool:
         return any(person.encode() in keys_in(path) for path in self.data_dir.glob(f"**/{CHANGELOG}/*.snapshot"))

@@ -4,8 +4,7 @@ another event, and once unless a kill came between its publication and the note 
 import json
 import os
 import random
-import subprocess
-import sys
+import signal
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,9 +14,11 @@ from pathlib import Path
 import psycopg
 import pytest
 from drivers.free_ports import free_port
+from drivers.limits import HANGS_AFTER_S
 from drivers.real_servers import RealServers
 from drivers.running_senders import wait_until
 from drivers.running_web import RunningWeb, new_key
+from drivers.warm_interpreter import WarmProcess, WarmProgram
 from drivers.web_topics import WrittenRecords, publish
 
 from infra.local.holders import answers
@@ -31,10 +32,7 @@ PROGRAM = (
     "import sys; from infra.service.health import WorkerIdentity; from {app} import main; "
     "from web.settings import {settings}; main({settings}(), WorkerIdentity(int(sys.argv[1]), 0, int(sys.argv[2])))"
 )
-PROGRAMS = (
-    PROGRAM.format(app="web.app", settings="WebSettings"),
-    PROGRAM.format(app="web.publication.app", settings="ProfileSettings"),
-)
+PROGRAMS = (("web.app", "WebSettings"), ("web.publication.app", "ProfileSettings"))
 KILLS = 4
 VISITORS = 15 * (KILLS + 1)
 MARKED = [("ebbtide-anonymous", b"1")]
@@ -44,31 +42,31 @@ class WebProcesses:
     """Two HTTP processes that share a port, and two profile workers. A killed one is started again in its slot."""
 
     def __init__(self, web: RunningWeb, log: Path) -> None:
-        self._log = log.open("ab")
+        self._log = log
         settings = {"KAFKA": web.settings.kafka, "DATABASE_URL": web.settings.database_url}
         self._variables = os.environ | {
             f"EBBTIDE_{name}": value for name, value in (settings | {"HTTP_PORT": str(web.settings.http_port)}).items()
         }
-        self._pages = {(program, slot): free_port() for program in PROGRAMS for slot in range(2)}
+        self._pages = {(*program, slot): free_port() for program in PROGRAMS for slot in range(2)}
         self._processes = {place: self._start(*place) for place in self._pages}
 
-    def _start(self, program: str, slot: int) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-c", program, str(slot), str(self._pages[program, slot])]
-        return subprocess.Popen(command, env=self._variables, stderr=self._log)
+    def _start(self, app: str, settings: str, slot: int) -> WarmProcess:
+        arguments = (str(slot), str(self._pages[app, settings, slot]))
+        program = WarmProgram(app, PROGRAM.format(app=app, settings=settings), arguments)
+        return program.run(self._variables, self._log)
 
     def kill(self, slot: int) -> None:
         """Ends a process of each kind by SIGKILL, and starts others in their place."""
-        for place in [(program, slot) for program in PROGRAMS]:
-            self._processes[place].kill()
-            self._processes[place].wait()
+        for place in [(*program, slot) for program in PROGRAMS]:
+            self._processes[place].send_signal(signal.SIGKILL)
+            self._processes[place].wait(HANGS_AFTER_S)
             self._processes[place] = self._start(*place)
 
     def end(self) -> None:
         """Stops all."""
         for process in self._processes.values():
-            process.terminate()
+            process.send_signal(signal.SIGTERM)
         assert [process.wait(30) for process in self._processes.values()] == [0, 0, 0, 0]
-        self._log.close()
 
 
 @contextmanager
