@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from drivers.command_line import Done, ebbtide
 from drivers.limits import HANGS_AFTER_S
 from drivers.pages import get
 from drivers.running_senders import wait_until
@@ -73,8 +74,12 @@ class SupervisedWorkers:
             self.start("--workers", "2")
         return self.wait_ready(0, 1)
 
-    def cli(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Another command on the same instance."""
+    def cli(self, *arguments: str, **variables: str) -> Done:
+        """Another command on the same instance, in this process."""
+        return ebbtide(*arguments, **self._variables | variables)
+
+    def program(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """The same as a program of its own, which may also be run in a thread, and may run workers."""
         return subprocess.run(
             [sys.executable, "-m", "cli.main", *arguments],
             env=self._variables | variables,

@@ -44,7 +44,7 @@ def test_listeners_share_a_port_come_back_and_stop(servers: RealServers, databas
 def test_without_a_key_it_does_not_start(servers: RealServers, tmp_path: Path) -> None:
     variables = {"EBBTIDE_KAFKA": servers.kafka, "EBBTIDE_BOUNCE_DOMAIN": DOMAIN, "EBBTIDE_BOUNCES_DIR": str(tmp_path)}
     listeners = SupervisedWorkers("bounces", servers.ports.bounces_web, tmp_path / "log", variables)
-    refused = listeners.cli("run", "bounces")
+    refused = listeners.program("run", "bounces")
     assert refused.returncode == 2
     assert "bounce_keys" in refused.stderr.lower()
     assert "Traceback" not in refused.stderr

@@ -171,7 +171,7 @@ def test_sigterm_ends_all_delivery_workers_in_time(
 
 @pytest.mark.usefixtures("two_workers")
 def test_a_second_supervisor_of_delivery_is_refused_in_one_line(senders: SupervisedWorkers) -> None:
-    done = senders.cli("run", "senders")
+    done = senders.program("run", "senders")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "the delivery workers of instance main already have a supervisor (pid " in done.stderr
 
@@ -190,7 +190,7 @@ def test_a_supervisor_of_delivery_that_is_killed_leaves_no_worker(
 def test_a_worker_that_finds_no_kafka_is_started_again_until_it_answers(
     senders: SupervisedWorkers, tmp_path: Path
 ) -> None:
-    done = senders.cli(
+    done = senders.program(
         "run",
         "senders",
         "--slot",

@@ -134,7 +134,7 @@ def test_a_rolling_restart_while_events_flow_takes_the_workers_in_turn(
     over = threading.Event()
     feed = streams.publishing(20_000, per_s=300, over=over)
     with ThreadPoolExecutor(1) as pool:
-        rolled = pool.submit(streams.cli, "streams", "restart")
+        rolled = pool.submit(streams.program, "streams", "restart")
         longest_s = watch_readiness(streams, rolled)
     done = rolled.result()
     assert done.returncode == 0, done.stderr
@@ -221,7 +221,7 @@ def test_a_missing_prerequisite_is_reported_in_one_line(streams: Streams, tmp_pa
 
 def refused(streams: Streams, why: str, *arguments: str, **variables: str) -> None:
     """The command ends with 2 and one plain line."""
-    done = streams.cli(*(arguments or ("run", "streams")), **variables)
+    done = streams.program(*(arguments or ("run", "streams")), **variables)
     assert done.returncode == 2, done.stdout + done.stderr
     lines = done.stderr.splitlines()
     assert len(lines) == 1, lines

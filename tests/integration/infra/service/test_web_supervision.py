@@ -108,7 +108,7 @@ def test_a_port_in_use_is_named(workers: tuple[SupervisedWorkers, int, str]) -> 
     running, port, _ = workers
     running.start("--workers", "1")
     running.wait_ready(0)
-    refused = running.cli("run", "web", EBBTIDE_WEB_DIR=str(running.log.parent / "other"))
+    refused = running.program("run", "web", EBBTIDE_WEB_DIR=str(running.log.parent / "other"))
     assert refused.returncode == 2
     assert f"port {port} for HTTP is in use" in refused.stderr
     assert running.stop()[0] == 0
