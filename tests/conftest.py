@@ -7,10 +7,12 @@ import signal
 import sys
 import uuid
 from collections.abc import Generator, Iterator
+from functools import cache
 from importlib import import_module
 from pkgutil import walk_packages
 
 import pytest
+import typer.testing
 from drivers.examples import QUICK, THOROUGH
 from drivers.open_clients import require_no_open_clients
 from drivers.real_servers import RealServers, real_servers, stop_abandoned_servers
@@ -26,6 +28,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 # And a dozen brokers, none of which lives for long: the thorough compiler costs each a second, and gives nothing back.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+
+# Else Typer's runner would make the tree of commands anew for each call, from the signatures of all commands.
+typer.testing._get_command = cache(typer.testing._get_command)
 
 # `derandomize`, which Hypothesis sets where CI is set, would win over the seed, and so choose by the text of each test.
 settings.register_profile("quick", max_examples=QUICK, deadline=None, derandomize=False)
