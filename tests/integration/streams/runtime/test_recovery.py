@@ -12,14 +12,8 @@ from pathlib import Path
 import confluent_kafka
 import pytest
 from confluent_kafka import Consumer, KafkaError, Producer
-from confluent_kafka.admin import (
-    AdminClient,
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-    NewTopic,
-    ResourceType,
-)
+from confluent_kafka.admin import AdminClient, NewTopic
+from drivers.busy_cleaner import busy_cleaner
 from drivers.limits import HANGS_AFTER_S
 from drivers.real_servers import RealServers
 from structlog.testing import capture_logs
@@ -246,30 +240,17 @@ def test_a_recovery_ends_at_once_after_another_rebalance(changelog: Changelog) -
     reader.close()
 
 
-@pytest.fixture
-def busy_cleaner(servers: RealServers) -> Iterator[None]:
-    """A log cleaner that looks twice a second, and not every 15 s."""
-    admin = AdminClient({"bootstrap.servers": servers.kafka})
-
-    def alter(operation: AlterConfigOpType) -> None:
-        entry = ConfigEntry("log.cleaner.backoff.ms", "500", incremental_operation=operation)
-        resource = ConfigResource(ResourceType.BROKER, "1", incremental_configs=[entry])
-        admin.incremental_alter_configs([resource])[resource].result(30)
-
-    alter(AlterConfigOpType.SET)
-    yield
-    alter(AlterConfigOpType.DELETE)
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("busy_cleaner")
 @pytest.mark.parametrize("tombstones", ["kept", "cleaned away"])
 def test_compaction_changes_nothing(servers: RealServers, topic_prefix: str, tmp_path: Path, tombstones: str) -> None:
     """With the tombstones gone a snapshot from before them would bring removed keys back, so it must not be used."""
     kept = tombstones == "kept"
     settings = {"segment.ms": "100", "min.cleanable.dirty.ratio": "0.001", "max.compaction.lag.ms": "100"}
     settings |= {"delete.retention.ms": str(86_400_000 if kept else 100)}
-    with new_changelog(servers.kafka, topic_prefix, tmp_path, **settings) as changelog:
+    with (
+        busy_cleaner(servers.kafka),
+        new_changelog(servers.kafka, topic_prefix, tmp_path, **settings) as changelog,
+    ):
         changes_nothing(changelog, kept)
 
 
