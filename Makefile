@@ -6,8 +6,8 @@ unexport PYTHONDONTWRITEBYTECODE # where an image sets it, every process would c
 
 # ENGINE=compose takes the servers from a container engine instead of native processes.
 ENGINE ?= native
-# Tests wait more than they compute. Each process starts servers of its own; at most 4.
-TEST_PROCESSES ?= 3
+# All but the last have servers of their own, at most 4, and mostly wait; the last computes (tests/drivers/shared_files.py).
+TEST_PROCESSES ?= 5
 # `make test` makes the same random choices each time, so that it fails only by what was changed; SEED= makes new ones.
 SEED ?= 1
 ebbtide := .venv/bin/ebbtide

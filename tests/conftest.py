@@ -10,12 +10,14 @@ from collections.abc import Generator, Iterator
 from functools import cache
 from importlib import import_module
 from pkgutil import walk_packages
+from typing import Any
 
 import pytest
 import typer.testing
 from drivers.examples import QUICK, THOROUGH
 from drivers.open_clients import require_no_open_clients
 from drivers.real_servers import RealServers, real_servers, stop_abandoned_servers
+from drivers.shared_files import NICENESS, SharedFiles, computing_process
 from hypothesis import settings
 
 from infra.local.problems import SetupProblem
@@ -62,6 +64,8 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
             _import_all()
         gc.freeze()
         gc.enable()
+        if getattr(session.config, "workerinput", {}).get("computes"):
+            os.nice(NICENESS)  # not before: the others wait until all have collected
 
 
 def _import_all() -> None:
@@ -72,6 +76,20 @@ def _import_all() -> None:
         for module in walk_packages(import_module(package).__path__, f"{package}."):
             if not module.name.endswith(".__main__"):
                 import_module(module.name)
+
+
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist knows it, and need not be loaded
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedFiles | None:
+    """Has files that compute run beside those that wait for servers."""
+    return SharedFiles(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tells the process that computes that it is the one."""
+    last = computing_process(len(node.nodemanager.specs))
+    if node.config.getoption("dist") == "loadfile" and node.gateway.id == last:
+        node.workerinput["computes"] = True
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
