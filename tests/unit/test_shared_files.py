@@ -1,11 +1,13 @@
 """The files of a run are shared among the processes: each once, and to one process only those that compute."""
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from drivers.shared_files import SharedFiles
+from drivers.shared_files import ROOT, SharedFiles, computes
 
 WAITING = [f"tests/integration/test_{number}.py" for number in range(6)]
 COMPUTING = [f"tests/unit/test_{number}.py" for number in range(6)]
@@ -34,7 +36,7 @@ def shared_among(count: int, files: Sequence[str], waits: int = 1) -> list[list[
     config: Any = SimpleNamespace(getvalue=lambda _: ["popen"] * count, option=SimpleNamespace(loadscopereorder=False))
     tests = [f"{file}::test_{letter}" for file in files for letter in "abc"]
     processes: list[Any] = [RunningProcess(f"gw{number}") for number in range(count)]
-    scheduler = SharedFiles(config)
+    scheduler = SharedFiles(config, computes=lambda file: file in COMPUTING)
     for each in processes:
         scheduler.add_node(each)
     for each in processes:
@@ -64,6 +66,23 @@ def test_the_last_process_takes_files_that_compute_from_the_end_and_the_others_a
     assert last == COMPUTING[::-1][: len(last)]
     assert sorted(file for each in others for file in each) == WAITING + COMPUTING[: len(COMPUTING) - len(last)]
     assert all(each == sorted(each) for each in others)
+
+
+def test_the_last_process_passes_over_a_file_that_needs_servers() -> None:
+    *others, last = shared_among(3, [*WAITING, COMPUTING[0], "tests/property/test_servers.py", COMPUTING[1]], waits=9)
+
+    assert last == COMPUTING[1::-1]
+    assert sorted(file for each in others for file in each) == [*WAITING, "tests/property/test_servers.py"]
+
+
+def test_a_file_computes_if_none_of_its_tests_asks_for_servers() -> None:
+    files = [str(path.relative_to(ROOT)) for path in ROOT.glob("tests/*/**/test_*.py") if path != Path(__file__)]
+    asks = re.compile(r"^(async )?def \w+\([^)]*\b(servers|database_url)\b", re.MULTILINE)
+    asking = {file for file in files if asks.search((ROOT / file).read_text())}
+    assert len(asking) > 50
+    assert any(file.startswith("tests/property/") for file in asking)
+    assert not any(map(computes, asking))
+    assert sum(map(computes, files)) > 300
 
 
 def test_the_last_process_ends_early_rather_than_start_servers() -> None:
