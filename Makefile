@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE # where an image sets it, every process would c
 # ENGINE=compose takes the servers from a container engine instead of native processes.
 ENGINE ?= native
 # All but the last have servers of their own, at most 4, and mostly wait; the last computes (tests/drivers/shared_files.py).
-TEST_PROCESSES ?= 5
+TEST_PROCESSES ?= 4
 # `make test` makes the same random choices each time, so that it fails only by what was changed; SEED= makes new ones.
 SEED ?= 1
 ebbtide := .venv/bin/ebbtide
