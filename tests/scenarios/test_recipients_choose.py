@@ -82,6 +82,12 @@ def second_of_unsubscribe_is_over(delivery: Harbour, user: str) -> None:
     wait_until(lambda: delivery.rows(query, user) == [(True,)], "the unsubscribe counts")
 
 
+def address_is_known(delivery: Harbour, user: str) -> None:
+    """A mail to confirm goes to the address in the store, which follows the topic of profiles."""
+    query = "SELECT FROM profiles WHERE user_id = %s AND state::text LIKE '%%@%%'"
+    wait_until(lambda: delivery.rows(query, user), "the store has the address")
+
+
 def link(mail: Message, kind: str) -> str:
     """The path of the first link of a kind in a mail."""
     text = str(mail) if kind == "u" else mail.get_body(("plain",)).get_content()  # type: ignore[attr-defined]
@@ -113,6 +119,7 @@ def test_what_a_recipient_chooses_on_the_pages_is_what_they_get(delivery: Harbou
     wait_until(lambda: answer(delivery, user, template)[0] == LedgerState.SUPPRESSED, "mails are suppressed")
     assert answer(delivery, user, template, purpose=TRANSACTIONAL) == ACCEPTED
 
+    address_is_known(delivery, user)
     assert web.ask(f"{unsubscribe}/resubscribe", b"", key="", **FORM).status == 303
     [confirm] = wait_until(lambda: mails(delivery, PREFERENCES, user), "the mail to confirm")
     assert answer(delivery, user, template)[0] == LedgerState.SUPPRESSED
