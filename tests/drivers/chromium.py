@@ -69,7 +69,7 @@ def chromium() -> Chromium:
     fonts = PLACE / "fonts.conf"
     fonts.write_text(_FONTS.format(fonts=PLACE / "usr/share/fonts", place=PLACE))
     environment = {"FONTCONFIG_FILE": str(fonts)}
-    for libraries in (PLACE / "usr/lib").glob("*-linux-gnu"):  # none where the system has them all
+    for libraries in (PLACE / "usr/lib").glob("*-linux-gnu"):  # no folder matches if the system has every library
         environment["LD_LIBRARY_PATH"] = f"{libraries}:{libraries / 'pulseaudio'}"
     return Chromium(PLACE / "usr/lib/chromium/chromium", PLACE / "usr/bin/chromedriver", environment)
 

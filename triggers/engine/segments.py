@@ -124,12 +124,12 @@ def _evaluate(
         known.inside if known is not None else before,
         evaluation.evaluate_segment(segment, evaluation.now_ms, report=True),
     )
-    name = event_id or as_time(at).isoformat()
+    name = "" if inside is before else event_id or as_time(at).isoformat()
     if known is not None and not by_timer and _is_due(known, evaluation.now_ms):
-        known.moved_by = name if inside is not before else None
+        known.moved_by = name or None
         return []
     _store(evaluation, segment, inside)
-    if inside is before:
+    if not name:
         return []
     entry = StoredEvent(name, ENTERED if inside else LEFT, at, "", {})
     return [(trigger, entry) for trigger in evaluation.rules.movers.get((segment.name, inside), ())]

@@ -1,6 +1,5 @@
 """Finding what is due: by priority, each row once for each time it becomes due, whatever else the queue holds."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,12 +18,6 @@ pytestmark = pytest.mark.servers
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=30)
-
-
-@pytest.fixture
-async def connection(database_url: str) -> AsyncIterator[AsyncConnection[Any]]:
-    async with await AsyncConnection.connect(database_url, autocommit=True) as open_connection:
-        yield open_connection
 
 
 def admit(database_url: str, priority: int, at: datetime = NOW, partition: int = 0, count: int = 1) -> list[str]:

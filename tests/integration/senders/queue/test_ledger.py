@@ -1,6 +1,5 @@
 """The ledger on a real PostgreSQL: which changes each state allows, and that nothing is counted twice."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -29,12 +28,6 @@ from senders.queue import attempt_paths, outbox, transitions
 from senders.queue.attempt_paths import AttemptPath
 
 pytestmark = pytest.mark.servers
-
-
-@pytest.fixture
-async def connection(database_url: str) -> AsyncIterator[AsyncConnection[Any]]:
-    async with await AsyncConnection.connect(database_url, autocommit=True) as open_connection:
-        yield open_connection
 
 
 async def test_a_command_is_admitted_once_even_within_one_batch(

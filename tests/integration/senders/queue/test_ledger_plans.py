@@ -1,6 +1,5 @@
 """How many rows begins and answers read, while a queue grows under plans that were made when it was short."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -19,12 +18,6 @@ from senders.queue import transitions
 from senders.queue.ledger import DueCommand
 
 pytestmark = pytest.mark.servers
-
-
-@pytest.fixture
-async def connection(database_url: str) -> AsyncIterator[AsyncConnection[Any]]:
-    async with await AsyncConnection.connect(database_url, autocommit=True) as open_connection:
-        yield open_connection
 
 
 async def test_mails_begin_and_end_without_a_scan_of_a_queue_that_was_short_before(

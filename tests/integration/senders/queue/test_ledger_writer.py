@@ -1,7 +1,7 @@
 """What is written for a group of mails in one transaction: begins that are checked, repeated, refused and timed out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -20,12 +20,6 @@ from senders.queue.transitions import AttemptStart, StateChange
 from senders.queue.writer import Begin, LedgerWriter
 
 pytestmark = pytest.mark.servers
-
-
-@pytest.fixture
-async def connection(database_url: str) -> AsyncIterator[AsyncConnection[Any]]:
-    async with await AsyncConnection.connect(database_url, autocommit=True) as open_connection:
-        yield open_connection
 
 
 async def test_a_begin_that_is_repeated_and_then_refused_is_taken_back(

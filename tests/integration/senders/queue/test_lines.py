@@ -1,7 +1,7 @@
 """Lines in the ledger: their heads by priority and age, found behind what was read, and rows that are written once."""
 
 import re
-from collections.abc import AsyncIterator, Collection
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,6 @@ OPERATING = Path(__file__).parents[4] / "docs" / "operating.md"
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 EXPIRES = NOW + timedelta(days=1)
 SLOW, OTHER = line_of("one mx.slow.example"), line_of("one mx.other.example")
-
-
-@pytest.fixture
-async def connection(database_url: str) -> AsyncIterator[AsyncConnection[Any]]:
-    async with await AsyncConnection.connect(database_url, autocommit=True) as open_connection:
-        yield open_connection
 
 
 def admit(database_url: str, priority: int = 50, partition: int = 0) -> str:

@@ -1,6 +1,5 @@
 """Leases in the ledger: which worker may begin, and what becomes of the mails that a lost one began."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -30,12 +29,6 @@ from schemas.vocabulary import LedgerState, OutcomeKind
 from senders.queue import leases, transitions
 
 pytestmark = pytest.mark.servers
-
-
-@pytest.fixture
-async def connection(database_url: str) -> AsyncIterator[AsyncConnection[Any]]:
-    async with await AsyncConnection.connect(database_url, autocommit=True) as open_connection:
-        yield open_connection
 
 
 async def test_commands_that_a_lost_worker_began_are_in_doubt_once_its_lease_has_ended(
